@@ -1,0 +1,166 @@
+//! Reading the files.
+
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use toml::Spanned;
+use toml::de::DeTable;
+
+use crate::check::{check, locate};
+use crate::dynamic::Dynamic;
+use crate::fixed::Static;
+use crate::problem::{ConfigError, FieldPath, Located, Problem};
+use crate::section::Table;
+use crate::validate;
+
+/// The largest file that is read, in bytes: a hundred thousand accounts fit.
+const FILE_MAX: u64 = 256 << 20;
+
+/// Name of the dynamic file, beside the static one.
+pub const DYNAMIC_FILE: &str = "domains.toml";
+
+/// The text of a configuration file, for saying where in it something is wrong.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// The file's path, for messages.
+    pub file: PathBuf,
+    /// What is in it.
+    pub text: String,
+}
+
+impl Source {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// If it cannot be read, or is not text.
+    pub fn read(file: &Path) -> Result<Self, ConfigError> {
+        let fail = |message: String| {
+            let field = FieldPath::root();
+            ConfigError(vec![Located { file: file.to_owned(), position: None, field, message }])
+        };
+        let size = std::fs::metadata(file).map_err(|e| fail(reading(&e)))?.len();
+        if size > FILE_MAX {
+            return Err(fail(format!("the file has {size} bytes, more than the {FILE_MAX} that are read")));
+        }
+        let text = std::fs::read_to_string(file).map_err(|e| fail(reading(&e)))?;
+        Ok(Self { file: file.to_owned(), text })
+    }
+
+    /// Adds the places in the file to what is wrong with it.
+    #[must_use]
+    pub fn located(&self, problems: Vec<Problem>) -> Vec<Located> {
+        let table = DeTable::parse(&self.text).ok();
+        let mut located: Vec<Located> = problems
+            .into_iter()
+            .map(|Problem { field, message }| {
+                let span = table.as_ref().and_then(|t| locate(t.get_ref(), &field));
+                let position = span.map(|s| self.position(s.start));
+                Located { file: self.file.clone(), position, field, message }
+            })
+            .collect();
+        located.sort_by_key(|l| l.position);
+        located
+    }
+
+    /// Line and column of an offset, both from 1, the column in characters.
+    fn position(&self, offset: usize) -> (usize, usize) {
+        let before = self.text.get(..offset).unwrap_or(&self.text);
+        let start = before.rfind('\n').map_or(0, |at| at + 1);
+        (before.matches('\n').count() + 1, before[start..].chars().count() + 1)
+    }
+
+    fn parse<T: DeserializeOwned>(&self, shape: &'static Table) -> Result<T, ConfigError> {
+        let fail = |span: Option<std::ops::Range<usize>>, message: String| {
+            let position = span.map(|s| self.position(s.start));
+            ConfigError(vec![Located { file: self.file.clone(), position, field: FieldPath::root(), message }])
+        };
+        let table: Spanned<DeTable<'_>> =
+            DeTable::parse(&self.text).map_err(|e| fail(e.span(), format!("not TOML: {}", one_line(e.message()))))?;
+        let problems = check(shape, table.get_ref());
+        if !problems.is_empty() {
+            return Err(ConfigError(self.located(problems)));
+        }
+        T::deserialize(toml::de::Deserializer::from(table))
+            .map_err(|e: toml::de::Error| fail(e.span(), one_line(e.message())))
+    }
+
+    /// As the static configuration, validated by itself.
+    ///
+    /// # Errors
+    /// Everything that is wrong.
+    pub fn parse_static(&self) -> Result<Static, ConfigError> {
+        let config: Static = self.parse(Static::table())?;
+        self.unless(validate::static_problems(&config))?;
+        Ok(config)
+    }
+
+    /// As the dynamic configuration, validated together with the static one.
+    ///
+    /// # Errors
+    /// Everything that is wrong.
+    pub fn parse_dynamic(&self, fixed: &Static) -> Result<Dynamic, ConfigError> {
+        let mut config: Dynamic = self.parse(Dynamic::table())?;
+        self.unless(validate::dynamic_problems(&config, fixed))?;
+        config.host = Some(fixed.host());
+        Ok(config)
+    }
+
+    fn unless(&self, problems: Vec<Problem>) -> Result<(), ConfigError> {
+        if problems.is_empty() { Ok(()) } else { Err(ConfigError(self.located(problems))) }
+    }
+}
+
+fn one_line(message: &str) -> String {
+    message.lines().map(str::trim).collect::<Vec<_>>().join(", ")
+}
+
+fn reading(e: &std::io::Error) -> String {
+    match e.kind() {
+        std::io::ErrorKind::NotFound => {
+            "no such file: name the configuration with -config or MOXCONF, or write one with mox quickstart".to_owned()
+        }
+        std::io::ErrorKind::PermissionDenied => format!("reading the file: {e}: run mox as a user that may read it"),
+        _ => format!("reading the file: {e}"),
+    }
+}
+
+/// Reads and validates `mox.toml`.
+///
+/// # Errors
+/// Everything that is wrong.
+pub fn load_static(file: &Path) -> Result<Static, ConfigError> {
+    Source::read(file)?.parse_static()
+}
+
+/// Reads and validates `domains.toml`, with the static configuration it belongs to.
+///
+/// # Errors
+/// Everything that is wrong.
+pub fn load_dynamic(file: &Path, fixed: &Static) -> Result<Dynamic, ConfigError> {
+    Source::read(file)?.parse_dynamic(fixed)
+}
+
+/// Reads and validates `mox.toml` and the `domains.toml` beside it, with all that either refers to in the other.
+///
+/// # Errors
+/// Everything that is wrong, in both.
+pub fn load(file: &Path) -> Result<(Static, Dynamic), ConfigError> {
+    let source = Source::read(file)?;
+    let fixed = source.parse_static();
+    let beside = file.with_file_name(DYNAMIC_FILE);
+    let fixed = match fixed {
+        Ok(fixed) => fixed,
+        Err(mut error) => {
+            // The other file is looked at for itself, so that all is said at once.
+            match Source::read(&beside).and_then(|s| s.parse::<Dynamic>(Dynamic::table()).map(drop)) {
+                Ok(()) => {}
+                Err(other) => error.0.extend(other.0),
+            }
+            return Err(error);
+        }
+    };
+    let dynamic = load_dynamic(&beside, &fixed);
+    let Ok(dynamic) = dynamic else { return dynamic.map(|d| (fixed, d)) };
+    source.unless(validate::references_problems(&fixed, &dynamic))?;
+    Ok((fixed, dynamic))
+}

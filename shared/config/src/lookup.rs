@@ -1,0 +1,303 @@
+//! Who receives mail for an address.
+
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+
+use mox_types::{Address, Domain as Name, Localpart};
+use serde::{Deserialize, Serialize};
+
+use crate::account::Destination;
+use crate::dynamic::{Alias, Domain, Dynamic};
+use crate::value::AddressPattern;
+
+/// Whose mail it is that has an address.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Lookup<'a> {
+    /// An account's.
+    Account(Recipient<'a>),
+    /// That of the members of a list.
+    Alias {
+        /// The list.
+        alias: &'a Alias,
+        /// Its address as configured.
+        address: Address,
+    },
+    /// The domain is ours, but out of service.
+    DomainDisabled,
+    /// The domain is ours, but has no such address.
+    UnknownAddress,
+    /// The domain is not ours.
+    UnknownDomain,
+}
+
+/// An account that receives mail for an address.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Recipient<'a> {
+    /// Name of the account.
+    pub account: &'a str,
+    /// The address without what follows a separator, and in lower case unless the domain keeps case apart.
+    pub address: Address,
+    /// What is configured for the address; nothing for the postmaster of the host and for reports.
+    pub destination: Option<&'a Destination>,
+    /// Mailbox to deliver to, without regard to rulesets.
+    pub mailbox: &'a str,
+    /// Only the catch-all of the domain matched.
+    pub catch_all: bool,
+    /// Nothing matched, and the developer's mode keeps it.
+    pub fallback: bool,
+}
+
+/// Addresses by what they lead to. A copy of a configuration makes its own.
+#[derive(Default)]
+pub struct Index(OnceLock<HashMap<Name, Addresses>>);
+
+#[derive(Default)]
+struct Addresses {
+    exact: HashMap<String, Target>,
+    catch_all: Option<Arc<str>>,
+}
+
+enum Target {
+    Destination(Arc<str>, AddressPattern),
+    Alias(Localpart),
+    Report { account: String, mailbox: String },
+}
+
+impl Clone for Index {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl PartialEq for Index {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl std::fmt::Debug for Index {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Index")
+    }
+}
+
+impl Serialize for Index {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_none()
+    }
+}
+
+impl<'de> Deserialize<'de> for Index {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        serde::de::IgnoredAny::deserialize(d).map(|_| Self::default())
+    }
+}
+
+impl crate::section::Setting for Index {
+    fn shape() -> crate::section::Shape {
+        crate::section::Shape::Leaf(crate::section::Leaf {
+            kind: "internal",
+            example: "",
+            check: crate::section::check_leaf::<Self>,
+        })
+    }
+}
+
+/// What a localpart is found under: in lower case, unless the domain keeps case apart.
+fn key(domain: &Domain, localpart: &str) -> String {
+    if domain.localpart_case_sensitive { localpart.to_owned() } else { localpart.to_lowercase() }
+}
+
+/// Without what follows the first separator. A localpart is never empty, so a separator at its start is none.
+fn without_extra<'l>(domain: &Domain, localpart: &'l str) -> &'l str {
+    let first = domain.separators().filter_map(|s| localpart.find(s)).filter(|at| *at > 0).min();
+    first.map_or(localpart, |at| &localpart[..at])
+}
+
+fn is_postmaster(localpart: &Localpart) -> bool {
+    // RFC 5321 §4.1.1.3: without regard to case.
+    localpart.as_str().eq_ignore_ascii_case("postmaster")
+}
+
+impl Dynamic {
+    /// Who receives mail for an address. For fast answers, addresses are indexed at the first question; a configuration
+    /// that was asked is not changed any more but by way of a copy.
+    #[must_use]
+    pub fn destination(&self, address: &Address) -> Lookup<'_> {
+        let found = self.configured(address);
+        if matches!(found, Lookup::UnknownAddress | Lookup::UnknownDomain)
+            && let Some(fallback) = self.host.as_ref().and_then(|h| h.localserve.as_ref())
+            && let Lookup::Account(recipient) = self.configured(fallback)
+        {
+            return Lookup::Account(Recipient { fallback: true, ..recipient });
+        }
+        found
+    }
+
+    /// As [`Dynamic::destination`] without the developer's mode: who an address belongs to, for logging in and sending.
+    #[must_use]
+    pub fn configured(&self, address: &Address) -> Lookup<'_> {
+        let Some(domain) = self.domains.get(&address.domain) else {
+            return self.of_host(address);
+        };
+        if domain.disabled {
+            return Lookup::DomainDisabled;
+        }
+        let whole = address.localpart.as_str();
+        let base = without_extra(domain, whole);
+        let (whole, base) = (key(domain, whole), key(domain, base));
+        let index = self.index.0.get_or_init(|| self.build_index());
+        let empty = Addresses::default();
+        let addresses = index.get(&address.domain).unwrap_or(&empty);
+        let canonical = |localpart: &str| Address {
+            localpart: Localpart::from_unquoted(localpart).unwrap_or_else(|_| address.localpart.clone()),
+            domain: address.domain.clone(),
+        };
+        for localpart in [&whole, &base] {
+            if let Some(found) = addresses.exact.get(localpart).and_then(|t| self.target(t, || canonical(localpart))) {
+                return found;
+            }
+        }
+        if let Some(account) = &addresses.catch_all {
+            let pattern = AddressPattern::Domain(address.domain.clone());
+            if let Some(Lookup::Account(recipient)) = self.account_destination(account, &pattern, || canonical(&base)) {
+                return Lookup::Account(Recipient { catch_all: true, ..recipient });
+            }
+        }
+        match self.of_host(address) {
+            Lookup::UnknownDomain if is_postmaster(&address.localpart) => self.postmaster(),
+            Lookup::UnknownDomain => Lookup::UnknownAddress,
+            found => found,
+        }
+    }
+
+    /// Who receives mail for `postmaster`, without a domain (RFC 5321 §4.1.1.3).
+    #[must_use]
+    pub fn postmaster(&self) -> Lookup<'_> {
+        let Some(host) = &self.host else { return Lookup::UnknownAddress };
+        let Some(postmaster) = &host.postmaster else { return Lookup::UnknownAddress };
+        let Some(hostname) = host.hostnames.first() else { return Lookup::UnknownAddress };
+        let Ok(localpart) = "postmaster".parse() else { return Lookup::UnknownAddress };
+        let address = Address { localpart, domain: hostname.clone() };
+        self.reported(&postmaster.account, &postmaster.mailbox, address).unwrap_or(Lookup::UnknownAddress)
+    }
+
+    /// The addresses of an account, catch-alls left out.
+    pub fn addresses_of(&self, account: &str) -> impl Iterator<Item = &Address> {
+        let destinations = self.accounts.get(account).map(|a| &a.destinations);
+        destinations.into_iter().flatten().filter_map(|(pattern, _)| match pattern {
+            AddressPattern::Address(address) => Some(address),
+            AddressPattern::Domain(_) => None,
+        })
+    }
+
+    /// Addresses at the name of this host.
+    fn of_host(&self, address: &Address) -> Lookup<'_> {
+        let Some(host) = self.host.as_ref().filter(|h| h.hostnames.contains(&address.domain)) else {
+            return Lookup::UnknownDomain;
+        };
+        if is_postmaster(&address.localpart) {
+            return self.postmaster();
+        }
+        let same = |l: &Localpart| l.as_str().to_lowercase() == address.localpart.as_str().to_lowercase();
+        let report = host.tls_rpt.as_ref().filter(|t| same(&t.localpart));
+        report
+            .and_then(|t| self.reported(&t.account, &t.mailbox, address.clone()))
+            .unwrap_or(Lookup::UnknownAddress)
+    }
+
+    fn target(&self, target: &Target, canonical: impl Fn() -> Address) -> Option<Lookup<'_>> {
+        match target {
+            Target::Destination(account, pattern) => self.account_destination(account, pattern, canonical),
+            Target::Alias(localpart) => {
+                let mut address = canonical();
+                let alias = self.domains.get(&address.domain)?.aliases.get(localpart)?;
+                address.localpart = localpart.clone();
+                Some(Lookup::Alias { alias, address })
+            }
+            Target::Report { account, mailbox } => {
+                let (account, entry) = self.accounts.get_key_value(account)?;
+                let _ = entry;
+                let mailbox = self.report_mailboxes().find(|m| *m == mailbox)?;
+                Some(Lookup::Account(Recipient {
+                    account,
+                    address: canonical(),
+                    destination: None,
+                    mailbox,
+                    catch_all: false,
+                    fallback: false,
+                }))
+            }
+        }
+    }
+
+    fn report_mailboxes(&self) -> impl Iterator<Item = &str> {
+        self.domains.values().flat_map(|d| {
+            let dmarc = d.dmarc.iter().map(|r| r.mailbox.as_str());
+            dmarc.chain(d.tlsrpt.iter().map(|r| r.mailbox.as_str()))
+        })
+    }
+
+    fn account_destination(
+        &self,
+        account: &str,
+        pattern: &AddressPattern,
+        canonical: impl Fn() -> Address,
+    ) -> Option<Lookup<'_>> {
+        let (account, entry) = self.accounts.get_key_value(account)?;
+        let destination = entry.destinations.get(pattern)?;
+        Some(Lookup::Account(Recipient {
+            account,
+            address: canonical(),
+            destination: Some(destination),
+            mailbox: destination.mailbox(),
+            catch_all: false,
+            fallback: false,
+        }))
+    }
+
+    fn reported<'a>(&'a self, account: &str, mailbox: &'a str, address: Address) -> Option<Lookup<'a>> {
+        let (account, _) = self.accounts.get_key_value(account)?;
+        let (catch_all, fallback) = (false, false);
+        Some(Lookup::Account(Recipient { account, address, destination: None, mailbox, catch_all, fallback }))
+    }
+
+    fn build_index(&self) -> HashMap<Name, Addresses> {
+        let mut index: HashMap<Name, Addresses> = HashMap::new();
+        for (name, account) in &self.accounts {
+            let name: Arc<str> = Arc::from(name.as_str());
+            for pattern in account.destinations.keys() {
+                let Some(domain) = self.domains.get(pattern.domain()) else { continue };
+                let addresses = index.entry(pattern.domain().clone()).or_default();
+                match pattern {
+                    AddressPattern::Address(address) => {
+                        let target = Target::Destination(name.clone(), pattern.clone());
+                        addresses.exact.entry(key(domain, address.localpart.as_str())).or_insert(target);
+                    }
+                    AddressPattern::Domain(_) => {
+                        addresses.catch_all.get_or_insert(name.clone());
+                    }
+                }
+            }
+        }
+        for (name, domain) in &self.domains {
+            let addresses = index.entry(name.clone()).or_default();
+            for localpart in domain.aliases.keys() {
+                let target = Target::Alias(localpart.clone());
+                addresses.exact.entry(key(domain, localpart.as_str())).or_insert(target);
+            }
+        }
+        for (name, domain) in &self.domains {
+            let dmarc = domain.dmarc.iter().map(|r| (&r.localpart, &r.domain, &r.account, &r.mailbox));
+            let tlsrpt = domain.tlsrpt.iter().map(|r| (&r.localpart, &r.domain, &r.account, &r.mailbox));
+            for (localpart, at, account, mailbox) in dmarc.chain(tlsrpt) {
+                let at = at.as_ref().unwrap_or(name);
+                let Some(domain) = self.domains.get(at) else { continue };
+                let target = Target::Report { account: account.clone(), mailbox: mailbox.clone() };
+                let addresses = index.entry(at.clone()).or_default();
+                addresses.exact.entry(key(domain, localpart.as_str())).or_insert(target);
+            }
+        }
+        index
+    }
+}
