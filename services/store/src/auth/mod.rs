@@ -1,0 +1,1 @@
+//! Who may be whom: exchanges, sessions, failed-login limits.

@@ -1,0 +1,1 @@
+//! Message contents: uploads, references, release and collection.

@@ -1,0 +1,286 @@
+//! RocksDB: opening it with settings for little memory and quick starts, and [`Engine`] over it.
+//!
+//! The spaces of [`Options::bulk`] are a column family of their own whose large values live in blob files, so that
+//! contents are written once and not moved along when the small records around them are reorganized.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use parking_lot::Mutex;
+use rocksdb::{
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode, LogLevel,
+};
+
+use super::committer::{CommitQueue, Committer};
+use super::lock::{DirectoryLock, LockError};
+use super::readers::{self, ReadError, ReadQueue};
+use super::space::Reserve;
+use super::{Commit, Engine, EngineError, Limit, Order, Page, Snapshot, Value};
+
+/// Exit status when a write to disk failed, so that nothing that was promised can be kept from here on (`EX_IOERR` of
+/// sysexits.h). A restart recovers all that was acknowledged, once the disk works.
+pub const EXIT_IO: i32 = 74;
+
+/// Bytes in front of each value: the version.
+pub(super) const VERSION_BYTES: usize = 8;
+/// Name of the column family of [`Options::bulk`].
+const BULK: &str = "bulk";
+/// Values from this size on live in blob files.
+const BLOB_BYTES: u64 = 1 << 10;
+/// Size at which a blob file is complete: the unit in which space of deleted contents comes back.
+const BLOB_FILE_BYTES: u64 = 64 << 20;
+/// Most rows that a scan reads on the caller's thread; longer ones go to the readers.
+const INLINE_ROWS: usize = 128;
+/// Most keys that are read on the caller's thread.
+const INLINE_KEYS: usize = 64;
+
+/// How to open the database.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Directory, made when missing.
+    pub path: PathBuf,
+    /// Most bytes of blocks kept in memory; taken as they are used.
+    pub cache_bytes: usize,
+    /// Free bytes of the disk below which nothing may be added. 0 is none.
+    pub reserve_bytes: u64,
+    /// Bytes of recent changes in memory before they are written out, of small records and of bulk each.
+    pub memtable_bytes: usize,
+    /// Bytes of log that a start may have to read again.
+    pub wal_bytes: u64,
+    /// Threads for reads that touch the disk.
+    pub readers: usize,
+    /// Spaces (first bytes of keys) of large values that are written once.
+    pub bulk: &'static [u8],
+}
+
+impl Options {
+    /// The defaults, in a directory.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            cache_bytes: 48 << 20,
+            reserve_bytes: 0,
+            memtable_bytes: 8 << 20,
+            wal_bytes: 48 << 20,
+            readers: 4,
+            bulk: crate::keys::BULK,
+        }
+    }
+}
+
+/// Why the database could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The directory cannot be used.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The database in it cannot be opened.
+    #[error("opening the database in {}: {message}", path.display())]
+    Database {
+        /// Its directory.
+        path: PathBuf,
+        /// What RocksDB said.
+        message: String,
+    },
+    /// A thread could not be started.
+    #[error("starting a thread of the database: {0}")]
+    Thread(std::io::Error),
+}
+
+/// The database, and where a key is in it.
+pub(super) struct Database {
+    pub(super) db: DB,
+    bulk: &'static [u8],
+}
+
+impl Database {
+    /// The column family of a key.
+    pub(super) fn family(&self, key: &[u8]) -> &ColumnFamily {
+        let bulk = key.first().is_some_and(|space| self.bulk.contains(space));
+        let name = if bulk { BULK } else { rocksdb::DEFAULT_COLUMN_FAMILY_NAME };
+        // Both were named at opening, which fails otherwise.
+        self.db.cf_handle(name).expect("column families exist since opening")
+    }
+}
+
+/// An open database. Dropping it finishes what was asked for, and closes it.
+pub struct RocksEngine {
+    database: Option<Arc<Database>>,
+    commits: Arc<CommitQueue>,
+    reads: Arc<ReadQueue>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    _lock: DirectoryLock,
+}
+
+impl RocksEngine {
+    /// Opens, or makes, the database of a directory. Blocks while the log of the last run is read.
+    ///
+    /// # Errors
+    /// If another process uses the directory, or it cannot be read or written, or is damaged.
+    pub fn open(options: &Options) -> Result<Self, OpenError> {
+        Self::open_with(options, Box::new(end_process))
+    }
+
+    /// As [`RocksEngine::open`], with `fatal` called instead of ending the process when a write fails.
+    pub(super) fn open_with(options: &Options, fatal: Box<dyn Fn(&str) + Send>) -> Result<Self, OpenError> {
+        let lock = DirectoryLock::acquire(&options.path)?;
+        let path = options.path.join("rocksdb");
+        let db = open_database(&path, options)
+            .map_err(|error| OpenError::Database { path: path.clone(), message: error.into_string() })?;
+        let database = Arc::new(Database { db, bulk: options.bulk });
+        let commits = Arc::new(CommitQueue::default());
+        let reads = Arc::new(ReadQueue::default());
+        let committer = Committer::new(
+            Arc::clone(&database),
+            Arc::clone(&commits),
+            Reserve::new(options.path.clone(), options.reserve_bytes),
+            fatal,
+        );
+        let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
+            std::thread::Builder::new().name(name.into()).spawn(run).map_err(OpenError::Thread)
+        };
+        let pool = {
+            let (database, reads, threads) = (Arc::clone(&database), Arc::clone(&reads), options.readers.max(1));
+            Box::new(move || readers::run(&database, &reads, threads))
+        };
+        let threads = vec![spawn("store-commit", Box::new(move || committer.run()))?, spawn("store-read", pool)?];
+        Ok(Self { database: Some(database), commits, reads, threads: Mutex::new(threads), _lock: lock })
+    }
+
+    fn database(&self) -> Result<&Database, EngineError> {
+        self.database.as_deref().ok_or(EngineError::Closed)
+    }
+
+    /// A figure of the database, by RocksDB's name for it, summed over both column families. For metrics and tests.
+    #[must_use]
+    pub fn property(&self, name: &str) -> u64 {
+        let Some(database) = &self.database else { return 0 };
+        [rocksdb::DEFAULT_COLUMN_FAMILY_NAME, BULK]
+            .iter()
+            .filter_map(|family| database.db.cf_handle(family))
+            .filter_map(|family| database.db.property_int_value_cf(family, name).ok().flatten())
+            .sum()
+    }
+}
+
+impl Drop for RocksEngine {
+    fn drop(&mut self) {
+        self.commits.close();
+        self.reads.close();
+        for thread in self.threads.lock().drain(..) {
+            let _ = thread.join();
+        }
+        // Before the lock on the directory goes.
+        self.database = None;
+    }
+}
+
+/// What happens when a write failed: nothing that is in memory may be taken for kept.
+fn end_process(error: &str) {
+    tracing::error!(error, "writing to the database failed, ending the process");
+    eprintln!("store: writing to the database failed, ending the process: {error}");
+    std::process::exit(EXIT_IO);
+}
+
+fn open_database(path: &Path, options: &Options) -> Result<DB, rocksdb::Error> {
+    let cache = Cache::new_lru_cache(options.cache_bytes);
+    let mut all = rocksdb::Options::default();
+    all.create_if_missing(true);
+    all.create_missing_column_families(true);
+    // Logs: their size bounds how long a start after a kill takes; a used file is written over by the next log, whose
+    // syncs then need not grow a file. An incomplete end is what a kill leaves: all before it counts.
+    all.set_max_total_wal_size(options.wal_bytes);
+    all.set_recycle_log_file_num(2);
+    all.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
+    all.set_avoid_unnecessary_blocking_io(true);
+    // Little noise: an own log file of RocksDB, of bounded size, with warnings and errors only.
+    all.set_log_level(LogLevel::Warn);
+    all.set_max_log_file_size(1 << 20);
+    all.set_keep_log_file_num(2);
+    all.set_stats_dump_period_sec(0);
+    all.set_stats_persist_period_sec(0);
+    all.set_skip_stats_update_on_db_open(true);
+    all.set_max_open_files(512);
+    all.set_table_cache_num_shard_bits(2);
+    all.set_max_background_jobs(2);
+    all.set_bytes_per_sync(1 << 20);
+    all.set_max_manifest_file_size(4 << 20);
+    let mut small = rocksdb::Options::default();
+    tune(&mut small, options, &cache);
+    small.set_memtable_whole_key_filtering(true);
+    small.set_memtable_prefix_bloom_ratio(0.02);
+    let mut bulk = rocksdb::Options::default();
+    tune(&mut bulk, options, &cache);
+    bulk.set_enable_blob_files(true);
+    bulk.set_min_blob_size(BLOB_BYTES);
+    bulk.set_blob_file_size(BLOB_FILE_BYTES);
+    bulk.set_blob_compression_type(DBCompressionType::Lz4);
+    bulk.set_enable_blob_gc(true);
+    bulk.set_blob_gc_age_cutoff(1.0);
+    bulk.set_blob_gc_force_threshold(0.5);
+    let families = [
+        ColumnFamilyDescriptor::new(rocksdb::DEFAULT_COLUMN_FAMILY_NAME, small),
+        ColumnFamilyDescriptor::new(BULK, bulk),
+    ];
+    DB::open_cf_descriptors(&all, path, families)
+}
+
+/// What both column families have in common.
+fn tune(family: &mut rocksdb::Options, options: &Options, cache: &Cache) {
+    let mut table = BlockBasedOptions::default();
+    table.set_block_cache(cache);
+    table.set_block_size(8 << 10);
+    table.set_format_version(6);
+    table.set_bloom_filter(10.0, false);
+    table.set_optimize_filters_for_memory(true);
+    // Indices and filters count as cache, so that memory stays bounded however much is kept.
+    table.set_cache_index_and_filter_blocks(true);
+    table.set_cache_index_and_filter_blocks_with_high_priority(true);
+    table.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    family.set_block_based_table_factory(&table);
+    family.set_write_buffer_size(options.memtable_bytes);
+    family.set_max_write_buffer_number(3);
+    family.set_arena_block_size(256 << 10);
+    family.set_compression_type(DBCompressionType::Lz4);
+    family.set_level_compaction_dynamic_level_bytes(true);
+    family.set_target_file_size_base(16 << 20);
+    family.set_max_bytes_for_level_base(64 << 20);
+}
+
+#[async_trait]
+impl Engine for RocksEngine {
+    async fn snapshot(&self) -> Result<Box<dyn Snapshot>, EngineError> {
+        Ok(Box::new(ReadQueue::snapshot(&self.reads).await?))
+    }
+
+    async fn get_many(&self, keys: Vec<Bytes>) -> Result<Vec<Option<Value>>, EngineError> {
+        if keys.len() <= INLINE_KEYS {
+            match readers::get_cached(self.database()?, &keys) {
+                Ok(values) => return Ok(values),
+                Err(ReadError::NotCached) => {}
+                Err(ReadError::Failed(error)) => return Err(EngineError::Io(error)),
+            }
+        }
+        self.reads.get_many(None, keys).await
+    }
+
+    async fn scan(&self, range: Range<Bytes>, limit: Limit, order: Order) -> Result<Page, EngineError> {
+        if limit.rows <= INLINE_ROWS {
+            match readers::scan_cached(self.database()?, &range, limit, order) {
+                Ok(page) => return Ok(page),
+                Err(ReadError::NotCached) => {}
+                Err(ReadError::Failed(error)) => return Err(EngineError::Io(error)),
+            }
+        }
+        self.reads.scan(None, range, limit, order).await
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<u64, EngineError> {
+        self.commits.commit(commit).await
+    }
+}

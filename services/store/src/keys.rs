@@ -1,0 +1,365 @@
+//! Every key of the key space.
+//!
+//! The first byte of a key is its space. Keys of an account's data begin with [`ACCOUNT`] and the account's id, so that
+//! they are one range. Numbers are big-endian, so that they sort. Builders and parsers of one table stand together; no
+//! other module composes keys by hand.
+
+use std::ops::Range;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use mox_types::{AccountId, ContentId, MailboxId, MessageId};
+
+/// Data of accounts: `a`, account, table, …
+pub const ACCOUNT: u8 = b'a';
+/// Contents: `c`, content.
+pub const CONTENT: u8 = b'c';
+/// Names of accounts: `n`, name.
+pub const NAME: u8 = b'n';
+/// Single records of the whole store: `g`, name.
+pub const GLOBAL: u8 = b'g';
+/// Results by idempotency key: `i`, generation, scope, key.
+pub const IDEMPOTENCY: u8 = b'i';
+/// Chunks of large contents: `k`, content, number.
+pub const CHUNK: u8 = b'k';
+/// The outgoing queue: `q`, table, …
+pub const QUEUE: u8 = b'q';
+/// References to contents: `r`, content, owner.
+pub const REFERENCE: u8 = b'r';
+/// Uploads that nothing refers to yet: `u`, content.
+pub const UPLOAD: u8 = b'u';
+/// Contents that lost a reference: `x`, content.
+pub const RELEASED: u8 = b'x';
+
+/// Spaces of large values that are written once: apart from the rest, so that reorganizing one does not move the other.
+pub const BULK: &[u8] = &[CONTENT, CHUNK];
+
+/// Composes a key.
+pub(crate) struct Builder(BytesMut);
+
+impl Builder {
+    /// In a space.
+    pub(crate) fn new(space: u8) -> Self {
+        let mut key = BytesMut::with_capacity(48);
+        key.put_u8(space);
+        Self(key)
+    }
+
+    /// In a table of an account.
+    pub(crate) fn account(account: AccountId, table: u8) -> Self {
+        Self::new(ACCOUNT).raw(account.as_bytes()).u8(table)
+    }
+
+    pub(crate) fn u8(mut self, value: u8) -> Self {
+        self.0.put_u8(value);
+        self
+    }
+
+    pub(crate) fn u32(mut self, value: u32) -> Self {
+        self.0.put_u32(value);
+        self
+    }
+
+    pub(crate) fn u64(mut self, value: u64) -> Self {
+        self.0.put_u64(value);
+        self
+    }
+
+    /// Bytes as they are: of a fixed length, or last.
+    pub(crate) fn raw(mut self, bytes: &[u8]) -> Self {
+        self.0.extend_from_slice(bytes);
+        self
+    }
+
+    pub(crate) fn build(self) -> Bytes {
+        self.0.freeze()
+    }
+
+    /// All keys that begin so.
+    pub(crate) fn prefix(self) -> Range<Bytes> {
+        prefix(&self.0)
+    }
+}
+
+/// All keys that begin with `bytes`, which must not be all `0xff`.
+#[must_use]
+pub fn prefix(bytes: &[u8]) -> Range<Bytes> {
+    let mut end = bytes.to_vec();
+    while let Some(last) = end.pop() {
+        if last < 0xff {
+            end.push(last + 1);
+            break;
+        }
+    }
+    Bytes::copy_from_slice(bytes)..end.into()
+}
+
+/// Everything of an account.
+#[must_use]
+pub fn account_all(account: AccountId) -> Range<Bytes> {
+    Builder::new(ACCOUNT).raw(account.as_bytes()).prefix()
+}
+
+// Tables within an account's keys. Each is used by one module. Letters must not be used twice.
+
+/// The account's own record ([`mox_proto::record::v1::Account`]); whose table has this one key.
+pub const TABLE_ACCOUNT: u8 = b'a';
+/// Credentials (auth); this one key.
+pub const TABLE_CREDENTIALS: u8 = b'p';
+
+/// The record of an account, [`mox_proto::record::v1::Account`].
+#[must_use]
+pub fn account(account: AccountId) -> Bytes {
+    Builder::account(account, TABLE_ACCOUNT).build()
+}
+
+/// The credentials of an account, [`mox_proto::record::v1::Credentials`].
+#[must_use]
+pub fn credentials(account: AccountId) -> Bytes {
+    Builder::account(account, TABLE_CREDENTIALS).build()
+}
+
+// Contents.
+
+/// A content's record, [`mox_proto::record::v1::Content`].
+#[must_use]
+pub fn content(id: ContentId) -> Bytes {
+    Builder::new(CONTENT).raw(id.as_bytes()).build()
+}
+
+/// One chunk of a large content.
+#[must_use]
+pub fn chunk(id: ContentId, number: u32) -> Bytes {
+    Builder::new(CHUNK).raw(id.as_bytes()).u32(number).build()
+}
+
+/// All chunks of a large content.
+#[must_use]
+pub fn chunks(id: ContentId) -> Range<Bytes> {
+    Builder::new(CHUNK).raw(id.as_bytes()).prefix()
+}
+
+/// An upload.
+#[must_use]
+pub fn upload(id: ContentId) -> Bytes {
+    Builder::new(UPLOAD).raw(id.as_bytes()).build()
+}
+
+/// Owner `owner`'s reference to a content.
+#[must_use]
+pub fn reference(id: ContentId, owner: &[u8]) -> Bytes {
+    Builder::new(REFERENCE).raw(id.as_bytes()).raw(owner).build()
+}
+
+/// All references to a content.
+#[must_use]
+pub fn references(id: ContentId) -> Range<Bytes> {
+    Builder::new(REFERENCE).raw(id.as_bytes()).prefix()
+}
+
+/// A content that lost a reference.
+#[must_use]
+pub fn released(id: ContentId) -> Bytes {
+    Builder::new(RELEASED).raw(id.as_bytes()).build()
+}
+
+/// The content of a key that is a space and a content's id: of a content, an upload or a release.
+#[must_use]
+pub fn parse_content(key: &[u8]) -> Option<ContentId> {
+    ContentId::try_from(key.get(1..)?).ok()
+}
+
+// Registry.
+
+/// The committed configuration.
+#[must_use]
+pub fn configuration() -> Bytes {
+    Builder::new(GLOBAL).raw(b"config").build()
+}
+
+/// Which shape the keys and records have: a number.
+#[must_use]
+pub fn schema() -> Bytes {
+    Builder::new(GLOBAL).raw(b"schema").build()
+}
+
+/// The registration of an account, by name.
+#[must_use]
+pub fn name(name: &str) -> Bytes {
+    Builder::new(NAME).raw(name.as_bytes()).build()
+}
+
+/// All registrations of accounts.
+#[must_use]
+pub fn names() -> Range<Bytes> {
+    Builder::new(NAME).prefix()
+}
+
+// Idempotency.
+
+/// The result kept for a caller's key in a generation.
+#[must_use]
+pub fn idempotency(generation: u64, scope: &[u8], key: &[u8]) -> Bytes {
+    Builder::new(IDEMPOTENCY).u64(generation).raw(scope).raw(key).build()
+}
+
+/// All results of generations before one.
+#[must_use]
+pub fn idempotency_before(generation: u64) -> Range<Bytes> {
+    Builder::new(IDEMPOTENCY).build()..Builder::new(IDEMPOTENCY).u64(generation).build()
+}
+
+// Mail of an account.
+
+/// Mailboxes: `b`, mailbox.
+pub const TABLE_MAILBOXES: u8 = b'b';
+/// What was computed from messages: `c`, message.
+pub const TABLE_COMPUTED: u8 = b'c';
+/// Messages by Message-ID: `i`, digest of the Message-ID, message.
+pub const TABLE_MESSAGE_IDS: u8 = b'i';
+/// Keywords: `k`, number.
+pub const TABLE_KEYWORDS: u8 = b'k';
+/// The change log: `l`, modification sequence.
+pub const TABLE_LOG: u8 = b'l';
+/// Messages: `m`, message.
+pub const TABLE_MESSAGES: u8 = b'm';
+/// Rows of mailboxes: `r`, mailbox, UID.
+pub const TABLE_ROWS: u8 = b'r';
+/// Subscribed names: `s`, name.
+pub const TABLE_SUBSCRIPTIONS: u8 = b's';
+/// Mailboxes that were deleted and whose messages are still to be removed: `d`, account, mailbox. A space.
+pub const DELETED_MAILBOX: u8 = b'd';
+
+/// Bytes of a digest of a Message-ID in a key.
+pub const MESSAGE_ID_DIGEST: usize = 16;
+
+/// A mailbox, [`mox_proto::record::v1::Mailbox`].
+#[must_use]
+pub fn mailbox(account: AccountId, id: MailboxId) -> Bytes {
+    Builder::account(account, TABLE_MAILBOXES).raw(id.as_bytes()).build()
+}
+
+/// All keys of one table of an account.
+#[must_use]
+pub fn account_table(account: AccountId, table: u8) -> Range<Bytes> {
+    Builder::account(account, table).prefix()
+}
+
+/// What follows the account and the table in a key.
+#[must_use]
+pub fn in_account_table(key: &[u8]) -> &[u8] {
+    key.get(18..).unwrap_or_default()
+}
+
+/// A row of a mailbox, [`mox_proto::record::v1::Row`].
+#[must_use]
+pub fn row(account: AccountId, mailbox: MailboxId, uid: u32) -> Bytes {
+    Builder::account(account, TABLE_ROWS).raw(mailbox.as_bytes()).u32(uid).build()
+}
+
+/// The rows of a mailbox from one UID to another, both included.
+#[must_use]
+pub fn rows(account: AccountId, mailbox: MailboxId, first: u32, last: u32) -> Range<Bytes> {
+    row(account, mailbox, first)..crate::engine::after(&row(account, mailbox, last))
+}
+
+/// The UID in a row's key.
+#[must_use]
+pub fn parse_row(key: &[u8]) -> Option<u32> {
+    Some(u32::from_be_bytes(key.get(34..)?.try_into().ok()?))
+}
+
+/// A message, [`mox_proto::record::v1::Message`].
+#[must_use]
+pub fn message(account: AccountId, id: MessageId) -> Bytes {
+    Builder::account(account, TABLE_MESSAGES).raw(id.as_bytes()).build()
+}
+
+/// What was computed from a message, [`mox_proto::mail::v1::Computed`].
+#[must_use]
+pub fn computed(account: AccountId, id: MessageId) -> Bytes {
+    Builder::account(account, TABLE_COMPUTED).raw(id.as_bytes()).build()
+}
+
+/// A message under its Message-ID; the value is its thread.
+#[must_use]
+pub fn message_id(account: AccountId, digest: &[u8; MESSAGE_ID_DIGEST], id: MessageId) -> Bytes {
+    Builder::account(account, TABLE_MESSAGE_IDS).raw(digest).raw(id.as_bytes()).build()
+}
+
+/// All messages of one Message-ID.
+#[must_use]
+pub fn message_ids(account: AccountId, digest: &[u8; MESSAGE_ID_DIGEST]) -> Range<Bytes> {
+    Builder::account(account, TABLE_MESSAGE_IDS).raw(digest).prefix()
+}
+
+/// A keyword: the value is its text.
+#[must_use]
+pub fn keyword(account: AccountId, number: u32) -> Bytes {
+    Builder::account(account, TABLE_KEYWORDS).u32(number).build()
+}
+
+/// An entry of the change log, [`mox_proto::record::v1::Change`].
+#[must_use]
+pub fn change(account: AccountId, modseq: u64) -> Bytes {
+    Builder::account(account, TABLE_LOG).u64(modseq).build()
+}
+
+/// The modification sequence in a key of the change log.
+#[must_use]
+pub fn parse_change(key: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(in_account_table(key).try_into().ok()?))
+}
+
+/// A name that is subscribed.
+#[must_use]
+pub fn subscription(account: AccountId, name: &str) -> Bytes {
+    Builder::account(account, TABLE_SUBSCRIPTIONS).raw(name.as_bytes()).build()
+}
+
+/// A deleted mailbox whose messages are still to be removed.
+#[must_use]
+pub fn deleted_mailbox(account: AccountId, mailbox: MailboxId) -> Bytes {
+    Builder::new(DELETED_MAILBOX).raw(account.as_bytes()).raw(mailbox.as_bytes()).build()
+}
+
+/// All deleted mailboxes whose messages are still to be removed.
+#[must_use]
+pub fn deleted_mailboxes() -> Range<Bytes> {
+    Builder::new(DELETED_MAILBOX).prefix()
+}
+
+/// The account and mailbox of a key of a deleted mailbox.
+#[must_use]
+pub fn parse_deleted_mailbox(key: &[u8]) -> Option<(AccountId, MailboxId)> {
+    Some((AccountId::try_from(key.get(1..17)?).ok()?, MailboxId::try_from(key.get(17..)?).ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_ends_before_the_next_key() {
+        assert_eq!(prefix(b"ab"), Bytes::from_static(b"ab")..Bytes::from_static(b"ac"));
+        assert_eq!(prefix(b"a\xff\xff"), Bytes::from_static(b"a\xff\xff")..Bytes::from_static(b"b"));
+    }
+
+    #[test]
+    fn keys_of_an_account_lie_in_its_range() {
+        let id = AccountId::new();
+        for key in [account(id), credentials(id)] {
+            assert!(account_all(id).contains(&key));
+            assert!(!account_all(AccountId::new()).contains(&key));
+        }
+    }
+
+    #[test]
+    fn content_keys_parse_back() {
+        let id = ContentId::new();
+        for key in [content(id), upload(id), released(id)] {
+            assert_eq!(parse_content(&key), Some(id));
+        }
+        assert_eq!(parse_content(&chunk(id, 1)), None);
+        assert_eq!(parse_content(b""), None);
+    }
+}
