@@ -1,0 +1,477 @@
+//! SEARCH: keys, charset and return options (RFC 9051 §6.4.4, RFC 3501, RFC 5032, RFC 7162, RFC 8514).
+
+use crate::cursor::Cursor;
+use crate::datetime::Date;
+use crate::error::{ErrorKind, ParseError};
+use crate::flags::Flag;
+use crate::limits;
+use crate::sequence::SequenceSet;
+use crate::write::put_astring;
+
+/// What a message is asked for. `UN…` keys are [`SearchKey::Not`]; keys named for a header field are
+/// [`SearchKey::Header`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SearchKey {
+    /// Every message.
+    All,
+    /// These sequence numbers.
+    Numbers(SequenceSet),
+    /// These UIDs.
+    Uids(SequenceSet),
+    /// The flag is set.
+    Flag(Flag),
+    /// `NEW` of IMAP4rev1: `RECENT UNSEEN`.
+    New,
+    /// `OLD` of IMAP4rev1: `NOT RECENT`.
+    Old,
+    /// `RECENT` of IMAP4rev1.
+    Recent,
+    /// A header field with this name holds the text; the empty text is in every one.
+    Header(String, String),
+    /// The body holds the text.
+    Body(String),
+    /// Header or body hold the text.
+    Text(String),
+    /// INTERNALDATE lies before that day.
+    Before(Date),
+    /// INTERNALDATE lies on that day.
+    On(Date),
+    /// INTERNALDATE lies on that day or later.
+    Since(Date),
+    /// The Date field lies before that day.
+    SentBefore(Date),
+    /// The Date field lies on that day.
+    SentOn(Date),
+    /// The Date field lies on that day or later.
+    SentSince(Date),
+    /// More octets.
+    Larger(u64),
+    /// Fewer octets.
+    Smaller(u64),
+    /// Received longer ago than these seconds (RFC 5032).
+    Older(u32),
+    /// Received within these seconds (RFC 5032).
+    Younger(u32),
+    /// Changed at or after the modification sequence (RFC 7162).
+    ModSeq(u64),
+    /// Saved before that day (RFC 8514).
+    SavedBefore(Date),
+    /// Saved on that day.
+    SavedOn(Date),
+    /// Saved on that day or later.
+    SavedSince(Date),
+    /// `SAVEDATESUPPORTED`
+    SaveDateSupported,
+    /// All of these.
+    And(Vec<SearchKey>),
+    /// One or both.
+    Or(Box<SearchKey>, Box<SearchKey>),
+    /// Not that.
+    Not(Box<SearchKey>),
+}
+
+/// `RETURN (…)` (RFC 9051 §6.4.4, RFC 5182, RFC 9394).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Return {
+    /// The lowest.
+    pub min: bool,
+    /// The highest.
+    pub max: bool,
+    /// All of them, as a set.
+    pub all: bool,
+    /// How many.
+    pub count: bool,
+    /// Kept for `$`.
+    pub save: bool,
+}
+
+/// A SEARCH, or a UID SEARCH.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Search {
+    /// How to answer: with ESEARCH, or (none) with SEARCH.
+    pub returns: Option<Return>,
+    /// The charset was named.
+    pub charset: bool,
+    /// What for.
+    pub key: SearchKey,
+}
+
+impl Search {
+    /// Parses what follows the command's name and a space.
+    ///
+    /// # Errors
+    /// If it is not that. [`ErrorKind::Charset`] if the charset is neither US-ASCII nor UTF-8.
+    pub fn parse(c: &mut Cursor<'_>) -> Result<Self, ParseError> {
+        let mut returns = None;
+        if c.take_word("RETURN ") {
+            returns = Some(parse_returns(c)?);
+            c.sp()?;
+        }
+        let charset = c.take_word("CHARSET ");
+        if charset {
+            let start = c.clone();
+            let name = c.astring()?;
+            if !["UTF-8", "US-ASCII", "UTF8", "ASCII"]
+                .iter()
+                .any(|n| name.eq_ignore_ascii_case(n.as_bytes()))
+            {
+                return Err(start.error(ErrorKind::Charset, "the charset is not known"));
+            }
+            c.sp()?;
+        }
+        let mut parser = Parser {
+            left: limits::SEARCH_KEYS,
+        };
+        let mut keys = vec![parser.key(c, 0)?];
+        while c.take(b' ') {
+            keys.push(parser.key(c, 0)?);
+        }
+        Ok(Self {
+            returns,
+            charset,
+            key: and(keys),
+        })
+    }
+
+    /// Serializes what follows the command's name and a space.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        if let Some(r) = self.returns {
+            let names = [
+                (r.min, "MIN"),
+                (r.max, "MAX"),
+                (r.all, "ALL"),
+                (r.count, "COUNT"),
+                (r.save, "SAVE"),
+            ];
+            let names: Vec<_> = names.iter().filter(|n| n.0).map(|n| n.1).collect();
+            out.extend_from_slice(format!("RETURN ({}) ", names.join(" ")).as_bytes());
+        }
+        if self.charset {
+            out.extend_from_slice(b"CHARSET UTF-8 ");
+        }
+        match &self.key {
+            SearchKey::And(keys) if keys.len() > 1 => write_keys(keys, out),
+            key => key.write(out),
+        }
+    }
+}
+
+fn parse_returns(c: &mut Cursor<'_>) -> Result<Return, ParseError> {
+    let mut r = Return::default();
+    c.list(8, true, |c| {
+        let start = c.clone();
+        match c.word("a return option")?.as_str() {
+            "MIN" => r.min = true,
+            "MAX" => r.max = true,
+            "ALL" => r.all = true,
+            "COUNT" => r.count = true,
+            "SAVE" => r.save = true,
+            _ => return Err(start.expected("a return option: MIN, MAX, ALL, COUNT or SAVE")),
+        }
+        Ok(())
+    })?;
+    // RFC 9051 §6.4.4: no option is ALL.
+    if r == Return::default() {
+        r.all = true;
+    }
+    Ok(r)
+}
+
+fn and(mut keys: Vec<SearchKey>) -> SearchKey {
+    match keys.len() {
+        1 => keys.remove(0),
+        _ => SearchKey::And(keys),
+    }
+}
+
+struct Parser {
+    left: usize,
+}
+
+impl Parser {
+    fn key(&mut self, c: &mut Cursor<'_>, depth: usize) -> Result<SearchKey, ParseError> {
+        use SearchKey as K;
+        if depth > limits::SEARCH_DEPTH {
+            return Err(c.limit("the search is nested too deeply"));
+        }
+        self.left = self
+            .left
+            .checked_sub(1)
+            .ok_or_else(|| c.limit("the search has too many keys"))?;
+        match c.peek() {
+            Some(b'(') => {
+                c.take(b'(');
+                let mut keys = vec![self.key(c, depth + 1)?];
+                while c.take(b' ') {
+                    keys.push(self.key(c, depth + 1)?);
+                }
+                c.need(b')', "a closing parenthesis")?;
+                return Ok(and(keys));
+            }
+            Some(b'0'..=b'9' | b'*' | b'$') => return SequenceSet::parse(c).map(K::Numbers),
+            _ => {}
+        }
+        let start = c.clone();
+        let word = c.word("a search key")?;
+        let not = |key| K::Not(Box::new(key));
+        let system = |flag: Flag| K::Flag(flag);
+        Ok(match word.as_str() {
+            "ALL" => K::All,
+            "ANSWERED" => system(Flag::Answered),
+            "DELETED" => system(Flag::Deleted),
+            "DRAFT" => system(Flag::Draft),
+            "FLAGGED" => system(Flag::Flagged),
+            "SEEN" => system(Flag::Seen),
+            "UNANSWERED" => not(system(Flag::Answered)),
+            "UNDELETED" => not(system(Flag::Deleted)),
+            "UNDRAFT" => not(system(Flag::Draft)),
+            "UNFLAGGED" => not(system(Flag::Flagged)),
+            "UNSEEN" => not(system(Flag::Seen)),
+            "NEW" => K::New,
+            "OLD" => K::Old,
+            "RECENT" => K::Recent,
+            "KEYWORD" => keyword(c)?,
+            "UNKEYWORD" => not(keyword(c)?),
+            "BCC" | "CC" | "FROM" | "SUBJECT" | "TO" => K::Header(word.to_ascii_lowercase(), text(c)?),
+            "HEADER" => {
+                let name = text(c)?.to_ascii_lowercase();
+                K::Header(name, text(c)?)
+            }
+            "BODY" => K::Body(text(c)?),
+            "TEXT" => K::Text(text(c)?),
+            "BEFORE" => K::Before(date(c)?),
+            "ON" => K::On(date(c)?),
+            "SINCE" => K::Since(date(c)?),
+            "SENTBEFORE" => K::SentBefore(date(c)?),
+            "SENTON" => K::SentOn(date(c)?),
+            "SENTSINCE" => K::SentSince(date(c)?),
+            "SAVEDBEFORE" => K::SavedBefore(date(c)?),
+            "SAVEDON" => K::SavedOn(date(c)?),
+            "SAVEDSINCE" => K::SavedSince(date(c)?),
+            "SAVEDATESUPPORTED" => K::SaveDateSupported,
+            "LARGER" => K::Larger(number(c)?),
+            "SMALLER" => K::Smaller(number(c)?),
+            "OLDER" => K::Older(seconds(c)?),
+            "YOUNGER" => K::Younger(seconds(c)?),
+            "MODSEQ" => modseq(c)?,
+            "UID" => {
+                c.sp()?;
+                K::Uids(SequenceSet::parse(c)?)
+            }
+            "NOT" => {
+                c.sp()?;
+                not(self.key(c, depth + 1)?)
+            }
+            "OR" => {
+                c.sp()?;
+                let left = self.key(c, depth + 1)?;
+                c.sp()?;
+                K::Or(Box::new(left), Box::new(self.key(c, depth + 1)?))
+            }
+            _ => return Err(start.expected("a search key")),
+        })
+    }
+}
+
+fn text(c: &mut Cursor<'_>) -> Result<String, ParseError> {
+    c.sp()?;
+    c.astring_utf8()
+}
+
+fn date(c: &mut Cursor<'_>) -> Result<Date, ParseError> {
+    c.sp()?;
+    Date::parse(c)
+}
+
+fn number(c: &mut Cursor<'_>) -> Result<u64, ParseError> {
+    c.sp()?;
+    c.number64("a number of octets")
+}
+
+fn seconds(c: &mut Cursor<'_>) -> Result<u32, ParseError> {
+    c.sp()?;
+    c.nz_number("a number of seconds")
+}
+
+fn keyword(c: &mut Cursor<'_>) -> Result<SearchKey, ParseError> {
+    c.sp()?;
+    let name = c.atom("a keyword")?;
+    Flag::keyword(name)
+        .map(SearchKey::Flag)
+        .ok_or_else(|| c.limit("the keyword is too long"))
+}
+
+/// RFC 7162 §3.1.5: an entry's name and type may come first; they narrow what we don't keep apart.
+fn modseq(c: &mut Cursor<'_>) -> Result<SearchKey, ParseError> {
+    c.sp()?;
+    if c.peek() == Some(b'"') {
+        c.string()?;
+        c.sp()?;
+        if !["priv", "shared", "all"].iter().any(|kind| c.take_word(kind)) {
+            return Err(c.expected("priv, shared or all"));
+        }
+        c.sp()?;
+    }
+    c.number64("a modification sequence").map(SearchKey::ModSeq)
+}
+
+fn write_keys(keys: &[SearchKey], out: &mut Vec<u8>) {
+    for (i, key) in keys.iter().enumerate() {
+        if i > 0 {
+            out.push(b' ');
+        }
+        key.write(out);
+    }
+}
+
+impl SearchKey {
+    fn write(&self, out: &mut Vec<u8>) {
+        let mut word = |s: &str| out.extend_from_slice(s.as_bytes());
+        match self {
+            Self::All => word("ALL"),
+            Self::New => word("NEW"),
+            Self::Old => word("OLD"),
+            Self::Recent => word("RECENT"),
+            Self::SaveDateSupported => word("SAVEDATESUPPORTED"),
+            Self::Numbers(set) => set.write(out),
+            Self::Uids(set) => {
+                word("UID ");
+                set.write(out);
+            }
+            Self::Flag(Flag::Keyword(name)) => word(&format!("KEYWORD {name}")),
+            Self::Flag(flag) => word(&flag.as_str()[1..].to_ascii_uppercase()),
+            Self::Header(name, value) => {
+                word("HEADER ");
+                put_astring(out, name.as_bytes(), true);
+                write_text(" ", value, out);
+            }
+            Self::Body(value) => write_text("BODY ", value, out),
+            Self::Text(value) => write_text("TEXT ", value, out),
+            Self::Before(d) => write_date("BEFORE ", d, out),
+            Self::On(d) => write_date("ON ", d, out),
+            Self::Since(d) => write_date("SINCE ", d, out),
+            Self::SentBefore(d) => write_date("SENTBEFORE ", d, out),
+            Self::SentOn(d) => write_date("SENTON ", d, out),
+            Self::SentSince(d) => write_date("SENTSINCE ", d, out),
+            Self::SavedBefore(d) => write_date("SAVEDBEFORE ", d, out),
+            Self::SavedOn(d) => write_date("SAVEDON ", d, out),
+            Self::SavedSince(d) => write_date("SAVEDSINCE ", d, out),
+            Self::Larger(n) => word(&format!("LARGER {n}")),
+            Self::Smaller(n) => word(&format!("SMALLER {n}")),
+            Self::Older(n) => word(&format!("OLDER {n}")),
+            Self::Younger(n) => word(&format!("YOUNGER {n}")),
+            Self::ModSeq(n) => word(&format!("MODSEQ {n}")),
+            Self::And(keys) => {
+                word("(");
+                write_keys(keys, out);
+                out.push(b')');
+            }
+            Self::Or(a, b) => {
+                word("OR ");
+                a.write(out);
+                out.push(b' ');
+                b.write(out);
+            }
+            Self::Not(key) => {
+                word("NOT ");
+                key.write(out);
+            }
+        }
+    }
+}
+
+fn write_text(before: &str, value: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(before.as_bytes());
+    put_astring(out, value.as_bytes(), true);
+}
+
+fn write_date(before: &str, date: &Date, out: &mut Vec<u8>) {
+    out.extend_from_slice(before.as_bytes());
+    date.write(out);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cursor::Names;
+
+    fn parse(s: &str) -> Result<Search, ParseError> {
+        let mut c = Cursor::new(s.as_bytes(), Names::Utf7);
+        let search = Search::parse(&mut c)?;
+        c.end()?;
+        Ok(search)
+    }
+
+    fn key(s: &str) -> SearchKey {
+        parse(s).unwrap().key
+    }
+
+    #[test]
+    fn keys_are_read() {
+        use SearchKey as K;
+        let seen = || K::Flag(Flag::Seen);
+        assert_eq!(key("UNSEEN"), key("NOT SEEN"));
+        assert_eq!(key("subject \"a b\""), K::Header("subject".into(), "a b".into()));
+        assert_eq!(key("HEADER Subject x"), key("SUBJECT x"));
+        assert_eq!(key("SEEN (ALL)"), K::And(vec![seen(), K::All]));
+        assert_eq!(
+            key("OR SEEN (ALL SEEN)"),
+            K::Or(Box::new(seen()), Box::new(K::And(vec![K::All, seen()])))
+        );
+        assert_eq!(
+            key("SINCE 1-Feb-1994"),
+            K::Since(Date {
+                year: 1994,
+                month: 2,
+                day: 1
+            })
+        );
+        assert_eq!(key("MODSEQ \"/flags/\\\\draft\" all 5"), K::ModSeq(5));
+        assert!(matches!(key("UID 1:*"), K::Uids(_)));
+        assert!(matches!(key("2,4:*"), K::Numbers(_)));
+        assert_eq!(key("CHARSET utf-8 TEXT {3}\r\n\u{fc}a"), K::Text("üa".into()));
+    }
+
+    #[test]
+    fn return_options_are_read() {
+        assert_eq!(
+            parse("RETURN () ALL").unwrap().returns,
+            Some(Return {
+                all: true,
+                ..Return::default()
+            })
+        );
+        let want = Return {
+            min: true,
+            count: true,
+            ..Return::default()
+        };
+        assert_eq!(parse("RETURN (MIN COUNT) SEEN").unwrap().returns, Some(want));
+        assert!(parse("RETURN (NONE) ALL").is_err());
+    }
+
+    #[test]
+    fn what_is_no_search_is_refused() {
+        for bad in [
+            "",
+            "NONE",
+            "OR SEEN",
+            "(SEEN",
+            "NOT",
+            "SUBJECT",
+            "UID",
+            "LARGER x",
+            "ALL ",
+            "KEYWORD \\Seen",
+        ] {
+            assert_eq!(parse(bad).unwrap_err().kind, ErrorKind::Syntax, "{bad:?}");
+        }
+        assert_eq!(parse("CHARSET koi8-r ALL").unwrap_err().kind, ErrorKind::Charset);
+        assert_eq!(
+            parse(&format!("{}ALL", "NOT ".repeat(60))).unwrap_err().kind,
+            ErrorKind::Limit
+        );
+        assert_eq!(parse(&"ALL ".repeat(5000)).unwrap_err().kind, ErrorKind::Limit);
+        assert!(parse(&format!("{}ALL", "NOT ".repeat(40))).is_ok());
+    }
+}
