@@ -46,12 +46,12 @@ pub(crate) fn guess(bytes: &[u8]) -> String {
     }
 }
 
-/// What undeclared text seems to be, judged by its first piece.
-pub(crate) fn guess_encoding(first: &[u8]) -> &'static Encoding {
+/// What undeclared text seems to be, judged by its first piece, which may be all of it.
+pub(crate) fn guess_encoding(first: &[u8], is_all: bool) -> &'static Encoding {
     match std::str::from_utf8(first) {
         Ok(_) => UTF_8,
         // Cut in the middle of a character.
-        Err(e) if e.error_len().is_none() => UTF_8,
+        Err(e) if e.error_len().is_none() && !is_all => UTF_8,
         Err(_) => WINDOWS_1252,
     }
 }

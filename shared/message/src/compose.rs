@@ -10,8 +10,9 @@ use crate::edit::{has_long_line, is_eight_bit, to_crlf};
 
 /// RFC 5322 §2.1.1: lines should be no longer.
 const LINE: usize = 78;
-/// RFC 2047 §2: an encoded word is at most 75 long; of it, `=?utf-8?b?` and `?=` take 12, base64 4 for 3.
-const WORD_OCTETS: usize = 45;
+/// RFC 2047 §2: a line with an encoded word is at most 76 long. Of it, `=?utf-8?b?` and `?=` take 12, the field's name
+/// is given as many, and base64 takes 4 for 3.
+const WORD_OCTETS: usize = 39;
 
 /// A message's header under construction. Values can't break out of their field: line ends in them are removed.
 #[derive(Debug, Clone, Default)]

@@ -168,9 +168,9 @@ pub fn parameter(parameters: &[Parameter], name: &str) -> Option<String> {
             }
         }
         if *encoded {
-            percent(value, &mut out)
+            percent(value, &mut out);
         } else {
-            out.extend_from_slice(value)
+            out.extend_from_slice(value);
         }
     }
     (!pieces.is_empty()).then(|| charset::decode(&label, &out))

@@ -87,7 +87,7 @@ mod tests {
         assert_eq!(preview("A: b\r\n\r\n"), "");
         assert_eq!(
             preview(
-                "Content-Type: text/html; charset=iso-8859-1\r\n\r\n<head><title>x</title></head><p>Gr\u{fc}n &amp; mehr</p>"
+                "Content-Type: text/html; charset=utf-8\r\n\r\n<head><title>x</title></head><p>Gr\u{fc}n &amp; mehr</p>"
             ),
             "Grün & mehr"
         );

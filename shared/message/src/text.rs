@@ -91,7 +91,8 @@ pub(crate) fn decode_part_to(message: &[u8], base: usize, part: &Part, max: usiz
         if last {
             decoder.finish(&mut bytes);
         }
-        let charset = charset.get_or_insert_with(|| charset::guess_encoding(&bytes).new_decoder_without_bom_handling());
+        let charset =
+            charset.get_or_insert_with(|| charset::guess_encoding(&bytes, last).new_decoder_without_bom_handling());
         text.reserve(charset.max_utf8_buffer_length(bytes.len()).unwrap_or(0));
         let _ = charset.decode_to_string(&bytes, &mut text, last);
         if text.len() >= PIECE {
