@@ -213,6 +213,10 @@ impl Destination {
     /// The mailbox without rulesets: as configured, or Inbox.
     #[must_use]
     pub fn mailbox(&self) -> &str {
-        if self.mailbox.is_empty() { "Inbox" } else { &self.mailbox }
+        if self.mailbox.is_empty() {
+            "Inbox"
+        } else {
+            &self.mailbox
+        }
     }
 }

@@ -31,14 +31,21 @@ fn check_table(table: &'static Table, given: &DeTable<'_>, at: &FieldPath, probl
                 (None, Shape::Leaf(leaf)) => format!(": add a line such as {} = {}", field.name, leaf.example),
                 (None, _) => String::new(),
             };
-            problems.push(Problem::new(at.clone(), format!("required field {} is missing{example}", field.name)));
+            problems.push(Problem::new(
+                at.clone(),
+                format!("required field {} is missing{example}", field.name),
+            ));
         }
     }
 }
 
 fn unknown(table: &'static Table, name: &str) -> String {
     let known = table.fields.iter().filter(|f| !f.hidden).map(|f| f.name);
-    match known.clone().min_by_key(|k| distance(k, name)).filter(|k| distance(k, name) <= 1 + name.len() / 3) {
+    match known
+        .clone()
+        .min_by_key(|k| distance(k, name))
+        .filter(|k| distance(k, name) <= 1 + name.len() / 3)
+    {
         Some(near) => format!("unknown field; did you mean {near}?"),
         None => format!("unknown field; known here are {}", known.collect::<Vec<_>>().join(", ")),
     }
@@ -75,7 +82,15 @@ fn check_shape(shape: &Shape, value: &Spanned<DeValue<'_>>, at: &FieldPath, prob
                 check_shape(entry, value, &at.entry(n), problems);
             }
         }
-        (Shape::Map { key, check, value: shape, .. }, DeValue::Table(given)) => {
+        (
+            Shape::Map {
+                key,
+                check,
+                value: shape,
+                ..
+            },
+            DeValue::Table(given),
+        ) => {
             for (name, value) in given {
                 let path = at.key(name.get_ref());
                 if let Err(message) = check(name.get_ref()) {
@@ -86,10 +101,16 @@ fn check_shape(shape: &Shape, value: &Spanned<DeValue<'_>>, at: &FieldPath, prob
             }
         }
         (Shape::List(_), other) => {
-            problems.push(Problem::new(at.clone(), format!("must be a list in [ ], not {}", other.type_str())));
+            problems.push(Problem::new(
+                at.clone(),
+                format!("must be a list in [ ], not {}", other.type_str()),
+            ));
         }
         (Shape::Table(_) | Shape::Map { .. }, other) => {
-            problems.push(Problem::new(at.clone(), format!("must be a table, not {}", other.type_str())));
+            problems.push(Problem::new(
+                at.clone(),
+                format!("must be a table, not {}", other.type_str()),
+            ));
         }
     }
 }
@@ -109,7 +130,9 @@ pub fn locate(file: &DeTable<'_>, field: &FieldPath) -> Option<Range<usize>> {
                 value
             }
             Step::Entry(n) => {
-                let Some(value) = list.and_then(|l: &toml::de::DeArray<'_>| l.get(*n)) else { return span };
+                let Some(value) = list.and_then(|l: &toml::de::DeArray<'_>| l.get(*n)) else {
+                    return span;
+                };
                 span = Some(value.span());
                 value
             }

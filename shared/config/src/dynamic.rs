@@ -196,7 +196,9 @@ impl Domain {
     /// Every separator, of both settings.
     pub fn separators(&self) -> impl Iterator<Item = &str> {
         let one = self.localpart_catchall_separator.iter().flat_map(|s| &s.0);
-        one.chain(&self.localpart_catchall_separators).map(String::as_str).filter(|s| !s.is_empty())
+        one.chain(&self.localpart_catchall_separators)
+            .map(String::as_str)
+            .filter(|s| !s.is_empty())
     }
 }
 

@@ -8,6 +8,7 @@
 
 mod account;
 mod check;
+mod describe;
 mod dynamic;
 mod fixed;
 mod limits;
@@ -22,6 +23,7 @@ mod value;
 mod web;
 
 pub use account::*;
+pub use describe::{describe_dynamic, describe_static};
 pub use dynamic::*;
 pub use fixed::*;
 pub use limits::{ServiceLimits, Tiers};
@@ -30,6 +32,6 @@ pub use load::{DYNAMIC_FILE, Source, load, load_dynamic, load_static};
 pub use lookup::{Index, Lookup, Recipient};
 pub use problem::{ConfigError, FieldPath, Located, Problem, Step};
 pub use transport::*;
-pub use validate::{dynamic_problems, references_problems, static_problems};
+pub use validate::{account_name_problem, dynamic_problems, references_problems, static_problems};
 pub use value::*;
 pub use web::*;

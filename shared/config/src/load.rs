@@ -36,14 +36,24 @@ impl Source {
     pub fn read(file: &Path) -> Result<Self, ConfigError> {
         let fail = |message: String| {
             let field = FieldPath::root();
-            ConfigError(vec![Located { file: file.to_owned(), position: None, field, message }])
+            ConfigError(vec![Located {
+                file: file.to_owned(),
+                position: None,
+                field,
+                message,
+            }])
         };
         let size = std::fs::metadata(file).map_err(|e| fail(reading(&e)))?.len();
         if size > FILE_MAX {
-            return Err(fail(format!("the file has {size} bytes, more than the {FILE_MAX} that are read")));
+            return Err(fail(format!(
+                "the file has {size} bytes, more than the {FILE_MAX} that are read"
+            )));
         }
         let text = std::fs::read_to_string(file).map_err(|e| fail(reading(&e)))?;
-        Ok(Self { file: file.to_owned(), text })
+        Ok(Self {
+            file: file.to_owned(),
+            text,
+        })
     }
 
     /// Adds the places in the file to what is wrong with it.
@@ -55,7 +65,12 @@ impl Source {
             .map(|Problem { field, message }| {
                 let span = table.as_ref().and_then(|t| locate(t.get_ref(), &field));
                 let position = span.map(|s| self.position(s.start));
-                Located { file: self.file.clone(), position, field, message }
+                Located {
+                    file: self.file.clone(),
+                    position,
+                    field,
+                    message,
+                }
             })
             .collect();
         located.sort_by_key(|l| l.position);
@@ -72,7 +87,12 @@ impl Source {
     fn parse<T: DeserializeOwned>(&self, shape: &'static Table) -> Result<T, ConfigError> {
         let fail = |span: Option<std::ops::Range<usize>>, message: String| {
             let position = span.map(|s| self.position(s.start));
-            ConfigError(vec![Located { file: self.file.clone(), position, field: FieldPath::root(), message }])
+            ConfigError(vec![Located {
+                file: self.file.clone(),
+                position,
+                field: FieldPath::root(),
+                message,
+            }])
         };
         let table: Spanned<DeTable<'_>> =
             DeTable::parse(&self.text).map_err(|e| fail(e.span(), format!("not TOML: {}", one_line(e.message()))))?;
@@ -106,7 +126,11 @@ impl Source {
     }
 
     fn unless(&self, problems: Vec<Problem>) -> Result<(), ConfigError> {
-        if problems.is_empty() { Ok(()) } else { Err(ConfigError(self.located(problems))) }
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(ConfigError(self.located(problems)))
+        }
     }
 }
 
@@ -160,7 +184,132 @@ pub fn load(file: &Path) -> Result<(Static, Dynamic), ConfigError> {
         }
     };
     let dynamic = load_dynamic(&beside, &fixed);
-    let Ok(dynamic) = dynamic else { return dynamic.map(|d| (fixed, d)) };
+    let Ok(dynamic) = dynamic else {
+        return dynamic.map(|d| (fixed, d));
+    };
     source.unless(validate::references_problems(&fixed, &dynamic))?;
     Ok((fixed, dynamic))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn static_errors(text: &str) -> Vec<String> {
+        let source = Source {
+            file: "mox.toml".into(),
+            text: text.to_owned(),
+        };
+        source
+            .parse_static()
+            .err()
+            .map(|e| e.0.iter().map(ToString::to_string).collect())
+            .unwrap_or_default()
+    }
+
+    fn dynamic_errors(text: &str) -> Vec<String> {
+        let source = Source {
+            file: "domains.toml".into(),
+            text: text.to_owned(),
+        };
+        let fixed = Static::new("data".into(), "mail.example.org".parse().unwrap());
+        source
+            .parse_dynamic(&fixed)
+            .err()
+            .map(|e| e.0.iter().map(ToString::to_string).collect())
+            .unwrap_or_default()
+    }
+
+    #[test]
+    fn all_errors_are_told_with_their_places() {
+        let errors = static_errors(
+            "data_dir = \"data\"\nlog_level = \"loud\"\n[listeners.public]\nips = [\"1.2.3\"]\n[listeners.public.smpt]\n",
+        );
+        assert_eq!(errors.len(), 4, "{errors:#?}");
+        let told = |start: &str| assert!(errors.iter().any(|e| e.starts_with(start)), "{start}: {errors:#?}");
+        told("mox.toml: required field hostname is missing: add a line such as hostname = \"mail.example.org\"");
+        told("mox.toml:2:1: log_level: \"loud\" is not a log level: use error, info,");
+        told("mox.toml:4:8: listeners.public.ips[0]: invalid IP address");
+        told("mox.toml:5:19: listeners.public.smpt: unknown field; did you mean smtp?");
+    }
+
+    #[test]
+    fn what_is_not_toml_is_told_with_its_place() {
+        let errors = static_errors("data_dir = \"data\"\nlog_level =\n");
+        assert_eq!(errors.len(), 1);
+        assert!(errors[0].starts_with("mox.toml:2:"), "{errors:?}");
+    }
+
+    #[test]
+    fn settings_that_do_not_go_together_are_told() {
+        let base = "data_dir = \"data\"\nlog_level = \"info\"\nhostname = \"mail.example.org\"\n";
+        for (text, expected) in [
+            ("[listeners.l]\nips = []", "must not be empty"),
+            (
+                "[listeners.l]\nips = [\"127.0.0.1\"]\nimaps.enabled = true",
+                "needs certificates",
+            ),
+            (
+                "[listeners.l]\nips = [\"127.0.0.1\"]\nsmtp.enabled = true",
+                "required table postmaster",
+            ),
+            (
+                "[listeners.l]\nips = [\"127.0.0.1\"]\nmetrics_http = { enabled = true }\npprof_http = { enabled = true, port = 8010 }",
+                "is used by listeners.l.metrics_http already",
+            ),
+            ("[transports.t]", "exactly one of"),
+            ("[transports.t.fail]\nsmtp_code = 250", "from 400 to 599"),
+            ("[rpc]\nlisten = \"0.0.0.0:7001\"", "needs mutual TLS"),
+            (
+                "[listeners.public]\nips = [\"127.0.0.1\"]",
+                "cannot be reached from outside",
+            ),
+        ] {
+            let errors = static_errors(&format!("{base}{text}"));
+            assert!(errors.len() == 1 && errors[0].contains(expected), "{text}: {errors:#?}");
+        }
+        let account = "[domains.\"example.org\"]\n[accounts.a]\ndomain = \"example.org\"\n";
+        for (text, expected) in [
+            ("[accounts.b]\ndomain = \"other.example\"", "is not one of the domains"),
+            (
+                "[accounts.\"a b\"]\ndomain = \"example.org\"",
+                "cannot be the name of an account",
+            ),
+            ("[[routes]]\ntransport = \"x\"", "there is no transport \"x\""),
+            (
+                "destinations.\"x@example.org\" = {}\ndestinations.\"X@example.org\" = {}",
+                "already",
+            ),
+            (
+                "destinations.\"x@example.org\" = { rulesets = [{ mailbox = \"y\" }] }",
+                "has no condition",
+            ),
+            (
+                "destinations.\"x@example.org\" = { rulesets = [{ mailbox = \"y\", msg_from_regexp = \"(\" }] }",
+                "regular expression",
+            ),
+            (
+                "[domains.\"example.org\".aliases.team]\naddresses = [\"x@example.org\"]",
+                "no account has the address",
+            ),
+            (
+                "[[web_handlers]]\ndomain = \"example.org\"\npath_regexp = \"/\"\nweb_static = { root = \"x\" }",
+                "must begin with ^",
+            ),
+        ] {
+            let errors = dynamic_errors(&format!("{account}{text}"));
+            assert!(errors.len() == 1 && errors[0].contains(expected), "{text}: {errors:#?}");
+        }
+        assert_eq!(dynamic_errors(account), Vec::<String>::new());
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in "[a-z_\\[\\]\\.=\"{}, \n0-9]{0,200}") {
+            let _ = static_errors(&text);
+            let _ = dynamic_errors(&text);
+        }
+    }
 }

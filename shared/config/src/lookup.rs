@@ -60,7 +60,14 @@ struct Addresses {
 enum Target {
     Destination(Arc<str>, AddressPattern),
     Alias(Localpart),
-    Report { account: String, mailbox: String },
+    /// Reports about this domain, of DMARC or of TLS.
+    Report(Name, Kind),
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Dmarc,
+    Tls,
 }
 
 impl Clone for Index {
@@ -105,12 +112,20 @@ impl crate::section::Setting for Index {
 
 /// What a localpart is found under: in lower case, unless the domain keeps case apart.
 fn key(domain: &Domain, localpart: &str) -> String {
-    if domain.localpart_case_sensitive { localpart.to_owned() } else { localpart.to_lowercase() }
+    if domain.localpart_case_sensitive {
+        localpart.to_owned()
+    } else {
+        localpart.to_lowercase()
+    }
 }
 
 /// Without what follows the first separator. A localpart is never empty, so a separator at its start is none.
 fn without_extra<'l>(domain: &Domain, localpart: &'l str) -> &'l str {
-    let first = domain.separators().filter_map(|s| localpart.find(s)).filter(|at| *at > 0).min();
+    let first = domain
+        .separators()
+        .filter_map(|s| localpart.find(s))
+        .filter(|at| *at > 0)
+        .min();
     first.map_or(localpart, |at| &localpart[..at])
 }
 
@@ -129,7 +144,10 @@ impl Dynamic {
             && let Some(fallback) = self.host.as_ref().and_then(|h| h.localserve.as_ref())
             && let Lookup::Account(recipient) = self.configured(fallback)
         {
-            return Lookup::Account(Recipient { fallback: true, ..recipient });
+            return Lookup::Account(Recipient {
+                fallback: true,
+                ..recipient
+            });
         }
         found
     }
@@ -154,14 +172,21 @@ impl Dynamic {
             domain: address.domain.clone(),
         };
         for localpart in [&whole, &base] {
-            if let Some(found) = addresses.exact.get(localpart).and_then(|t| self.target(t, || canonical(localpart))) {
+            if let Some(found) = addresses
+                .exact
+                .get(localpart)
+                .and_then(|t| self.target(t, || canonical(localpart)))
+            {
                 return found;
             }
         }
         if let Some(account) = &addresses.catch_all {
             let pattern = AddressPattern::Domain(address.domain.clone());
             if let Some(Lookup::Account(recipient)) = self.account_destination(account, &pattern, || canonical(&base)) {
-                return Lookup::Account(Recipient { catch_all: true, ..recipient });
+                return Lookup::Account(Recipient {
+                    catch_all: true,
+                    ..recipient
+                });
             }
         }
         match self.of_host(address) {
@@ -174,21 +199,36 @@ impl Dynamic {
     /// Who receives mail for `postmaster`, without a domain (RFC 5321 §4.1.1.3).
     #[must_use]
     pub fn postmaster(&self) -> Lookup<'_> {
-        let Some(host) = &self.host else { return Lookup::UnknownAddress };
-        let Some(postmaster) = &host.postmaster else { return Lookup::UnknownAddress };
-        let Some(hostname) = host.hostnames.first() else { return Lookup::UnknownAddress };
-        let Ok(localpart) = "postmaster".parse() else { return Lookup::UnknownAddress };
-        let address = Address { localpart, domain: hostname.clone() };
-        self.reported(&postmaster.account, &postmaster.mailbox, address).unwrap_or(Lookup::UnknownAddress)
+        let Some(host) = &self.host else {
+            return Lookup::UnknownAddress;
+        };
+        let Some(postmaster) = &host.postmaster else {
+            return Lookup::UnknownAddress;
+        };
+        let Some(hostname) = host.hostnames.first() else {
+            return Lookup::UnknownAddress;
+        };
+        let Ok(localpart) = "postmaster".parse() else {
+            return Lookup::UnknownAddress;
+        };
+        let address = Address {
+            localpart,
+            domain: hostname.clone(),
+        };
+        self.reported(&postmaster.account, &postmaster.mailbox, address)
+            .unwrap_or(Lookup::UnknownAddress)
     }
 
     /// The addresses of an account, catch-alls left out.
     pub fn addresses_of(&self, account: &str) -> impl Iterator<Item = &Address> {
         let destinations = self.accounts.get(account).map(|a| &a.destinations);
-        destinations.into_iter().flatten().filter_map(|(pattern, _)| match pattern {
-            AddressPattern::Address(address) => Some(address),
-            AddressPattern::Domain(_) => None,
-        })
+        destinations
+            .into_iter()
+            .flatten()
+            .filter_map(|(pattern, _)| match pattern {
+                AddressPattern::Address(address) => Some(address),
+                AddressPattern::Domain(_) => None,
+            })
     }
 
     /// Addresses at the name of this host.
@@ -215,27 +255,15 @@ impl Dynamic {
                 address.localpart = localpart.clone();
                 Some(Lookup::Alias { alias, address })
             }
-            Target::Report { account, mailbox } => {
-                let (account, entry) = self.accounts.get_key_value(account)?;
-                let _ = entry;
-                let mailbox = self.report_mailboxes().find(|m| *m == mailbox)?;
-                Some(Lookup::Account(Recipient {
-                    account,
-                    address: canonical(),
-                    destination: None,
-                    mailbox,
-                    catch_all: false,
-                    fallback: false,
-                }))
+            Target::Report(name, kind) => {
+                let domain = self.domains.get(name)?;
+                let (account, mailbox) = match kind {
+                    Kind::Dmarc => domain.dmarc.as_ref().map(|r| (&r.account, &r.mailbox))?,
+                    Kind::Tls => domain.tlsrpt.as_ref().map(|r| (&r.account, &r.mailbox))?,
+                };
+                self.reported(account, mailbox, canonical())
             }
         }
-    }
-
-    fn report_mailboxes(&self) -> impl Iterator<Item = &str> {
-        self.domains.values().flat_map(|d| {
-            let dmarc = d.dmarc.iter().map(|r| r.mailbox.as_str());
-            dmarc.chain(d.tlsrpt.iter().map(|r| r.mailbox.as_str()))
-        })
     }
 
     fn account_destination(
@@ -259,7 +287,14 @@ impl Dynamic {
     fn reported<'a>(&'a self, account: &str, mailbox: &'a str, address: Address) -> Option<Lookup<'a>> {
         let (account, _) = self.accounts.get_key_value(account)?;
         let (catch_all, fallback) = (false, false);
-        Some(Lookup::Account(Recipient { account, address, destination: None, mailbox, catch_all, fallback }))
+        Some(Lookup::Account(Recipient {
+            account,
+            address,
+            destination: None,
+            mailbox,
+            catch_all,
+            fallback,
+        }))
     }
 
     fn build_index(&self) -> HashMap<Name, Addresses> {
@@ -267,12 +302,17 @@ impl Dynamic {
         for (name, account) in &self.accounts {
             let name: Arc<str> = Arc::from(name.as_str());
             for pattern in account.destinations.keys() {
-                let Some(domain) = self.domains.get(pattern.domain()) else { continue };
+                let Some(domain) = self.domains.get(pattern.domain()) else {
+                    continue;
+                };
                 let addresses = index.entry(pattern.domain().clone()).or_default();
                 match pattern {
                     AddressPattern::Address(address) => {
                         let target = Target::Destination(name.clone(), pattern.clone());
-                        addresses.exact.entry(key(domain, address.localpart.as_str())).or_insert(target);
+                        addresses
+                            .exact
+                            .entry(key(domain, address.localpart.as_str()))
+                            .or_insert(target);
                     }
                     AddressPattern::Domain(_) => {
                         addresses.catch_all.get_or_insert(name.clone());
@@ -288,16 +328,147 @@ impl Dynamic {
             }
         }
         for (name, domain) in &self.domains {
-            let dmarc = domain.dmarc.iter().map(|r| (&r.localpart, &r.domain, &r.account, &r.mailbox));
-            let tlsrpt = domain.tlsrpt.iter().map(|r| (&r.localpart, &r.domain, &r.account, &r.mailbox));
-            for (localpart, at, account, mailbox) in dmarc.chain(tlsrpt) {
+            let dmarc = domain.dmarc.iter().map(|r| (&r.localpart, &r.domain, Kind::Dmarc));
+            let tlsrpt = domain.tlsrpt.iter().map(|r| (&r.localpart, &r.domain, Kind::Tls));
+            for (localpart, at, kind) in dmarc.chain(tlsrpt) {
                 let at = at.as_ref().unwrap_or(name);
                 let Some(domain) = self.domains.get(at) else { continue };
-                let target = Target::Report { account: account.clone(), mailbox: mailbox.clone() };
                 let addresses = index.entry(at.clone()).or_default();
+                let target = Target::Report(name.clone(), kind);
                 addresses.exact.entry(key(domain, localpart.as_str())).or_insert(target);
             }
         }
         index
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixed::Static;
+    use crate::load::Source;
+
+    const STATIC: &str = r#"
+        data_dir = "data"
+        log_level = "info"
+        hostname = "mail.example.org"
+        [postmaster]
+        account = "jane"
+        mailbox = "Postmaster"
+        [host_tls_rpt]
+        account = "jane"
+        mailbox = "HostTLS"
+        localpart = "tls"
+    "#;
+
+    const DYNAMIC: &str = r#"
+        [domains."example.org"]
+        localpart_catchall_separator = "+"
+        [domains."example.org".dmarc]
+        localpart = "dmarc"
+        account = "jane"
+        mailbox = "DMARC"
+        [domains."example.org".aliases.team]
+        addresses = ["jane@example.org"]
+        [domains."case.example"]
+        localpart_case_sensitive = true
+        localpart_catchall_separators = ["-", "_"]
+        [domains."off.example"]
+        disabled = true
+        [accounts.jane]
+        domain = "example.org"
+        [accounts.jane.destinations."Jane@example.org"]
+        mailbox = "Work"
+        [accounts.jane.destinations."Jane@case.example"]
+        [accounts.rest]
+        domain = "case.example"
+        [accounts.rest.destinations."@case.example"]
+    "#;
+
+    fn config(fixed: &str) -> Dynamic {
+        let source = |text: &str| Source {
+            file: "test.toml".into(),
+            text: text.to_owned(),
+        };
+        let fixed: Static = source(fixed).parse_static().unwrap();
+        source(DYNAMIC).parse_dynamic(&fixed).unwrap()
+    }
+
+    fn found(config: &Dynamic, address: &str) -> String {
+        match config.destination(&address.parse().unwrap()) {
+            Lookup::Account(r) => {
+                let how = if r.catch_all {
+                    " catch-all"
+                } else if r.fallback {
+                    " fallback"
+                } else {
+                    ""
+                };
+                format!("{} {} {}{how}", r.account, r.address, r.mailbox)
+            }
+            Lookup::Alias { address, alias } => format!("alias {address} {}", alias.addresses.len()),
+            Lookup::DomainDisabled => "disabled".into(),
+            Lookup::UnknownAddress => "unknown address".into(),
+            Lookup::UnknownDomain => "unknown domain".into(),
+        }
+    }
+
+    #[test]
+    fn addresses_lead_where_they_are_configured_to() {
+        let config = config(STATIC);
+        for (address, expected) in [
+            ("jane@example.org", "jane jane@example.org Work"),
+            ("JANE+Shop@Example.ORG", "jane jane@example.org Work"),
+            ("+jane@example.org", "unknown address"),
+            ("nobody@example.org", "unknown address"),
+            ("Team@example.org", "alias team@example.org 1"),
+            ("team+x@example.org", "alias team@example.org 1"),
+            ("dmarc@example.org", "jane dmarc@example.org DMARC"),
+            ("Postmaster@example.org", "jane postmaster@mail.example.org Postmaster"),
+            ("Jane@case.example", "jane Jane@case.example Inbox"),
+            ("Jane-x_y@case.example", "jane Jane@case.example Inbox"),
+            ("jane@case.example", "rest jane@case.example Inbox catch-all"),
+            ("any-thing@case.example", "rest any@case.example Inbox catch-all"),
+            ("x@off.example", "disabled"),
+            ("x@elsewhere.example", "unknown domain"),
+            ("postmaster@elsewhere.example", "unknown domain"),
+            (
+                "postmaster@mail.example.org",
+                "jane postmaster@mail.example.org Postmaster",
+            ),
+            ("tls@mail.example.org", "jane tls@mail.example.org HostTLS"),
+            ("x@mail.example.org", "unknown address"),
+        ] {
+            assert_eq!(found(&config, address), expected, "{address}");
+        }
+    }
+
+    #[test]
+    fn developers_mode_keeps_everything_but_gives_no_rights() {
+        let fixed = format!("{STATIC}\n[localserve]\naddress = \"jane@example.org\"");
+        let config = config(&fixed);
+        assert_eq!(
+            found(&config, "x@elsewhere.example"),
+            "jane jane@example.org Work fallback"
+        );
+        assert_eq!(
+            found(&config, "nobody@example.org"),
+            "jane jane@example.org Work fallback"
+        );
+        assert_eq!(found(&config, "x@off.example"), "disabled");
+        assert_eq!(
+            config.configured(&"x@elsewhere.example".parse().unwrap()),
+            Lookup::UnknownDomain
+        );
+    }
+
+    #[test]
+    fn a_configuration_survives_its_way_through_the_store() {
+        let config = config(STATIC);
+        let _ = found(&config, "jane@example.org");
+        let json = serde_json::to_vec(&config).unwrap();
+        let back: Dynamic = serde_json::from_slice(&json).unwrap();
+        assert_eq!(back, config);
+        assert_eq!(found(&back, "jane@example.org"), "jane jane@example.org Work");
     }
 }

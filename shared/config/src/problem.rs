@@ -78,7 +78,10 @@ pub struct Problem {
 impl Problem {
     /// A problem with a field.
     pub fn new(field: FieldPath, message: impl Into<String>) -> Self {
-        Self { field, message: message.into() }
+        Self {
+            field,
+            message: message.into(),
+        }
     }
 }
 

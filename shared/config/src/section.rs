@@ -77,7 +77,9 @@ pub trait Setting {
 
 /// The check of a leaf: whether it deserializes.
 pub fn check_leaf<T: DeserializeOwned>(value: toml::Spanned<toml::de::DeValue<'_>>) -> Result<(), String> {
-    T::deserialize(toml::de::ValueDeserializer::from(value)).map(drop).map_err(|e| e.message().to_owned())
+    T::deserialize(toml::de::ValueDeserializer::from(value))
+        .map(drop)
+        .map_err(|e| e.message().to_owned())
 }
 
 /// The check of a key: whether it deserializes.
@@ -176,10 +178,18 @@ impl<K: Key, V: Setting> Setting for BTreeMap<K, V> {
 
 /// The value of a field that a file does not have.
 macro_rules! default_value {
-    ($ty:ty, required) => { compile_error!("a table with a required field has no default") };
-    ($ty:ty, required eg $example:literal) => { compile_error!("a table with a required field has no default") };
-    ($ty:ty, = $value:expr) => { $value };
-    ($ty:ty, $($rest:tt)*) => { <$ty as Default>::default() };
+    ($ty:ty, required) => {
+        compile_error!("a table with a required field has no default")
+    };
+    ($ty:ty, required eg $example:literal) => {
+        compile_error!("a table with a required field has no default")
+    };
+    ($ty:ty, = $value:expr) => {
+        $value
+    };
+    ($ty:ty, $($rest:tt)*) => {
+        <$ty as Default>::default()
+    };
 }
 pub(crate) use default_value;
 
@@ -194,11 +204,21 @@ pub(crate) use missing;
 
 /// What the brackets behind a field say.
 macro_rules! marks {
-    (required) => { (true, false, None) };
-    (required eg $example:literal) => { (true, false, Some($example)) };
-    (eg $example:literal) => { (false, false, Some($example)) };
-    (hidden) => { (false, true, None) };
-    ($($rest:tt)*) => { (false, false, None) };
+    (required) => {
+        (true, false, None)
+    };
+    (required eg $example:literal) => {
+        (true, false, Some($example))
+    };
+    (eg $example:literal) => {
+        (false, false, Some($example))
+    };
+    (hidden) => {
+        (false, true, None)
+    };
+    ($($rest:tt)*) => {
+        (false, false, None)
+    };
 }
 pub(crate) use marks;
 
@@ -208,7 +228,9 @@ macro_rules! default_text {
         let value: $ty = $value;
         $crate::section::to_toml(&value)
     }};
-    ($($rest:tt)*) => { None };
+    ($($rest:tt)*) => {
+        None
+    };
 }
 pub(crate) use default_text;
 

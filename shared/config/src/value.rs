@@ -13,8 +13,14 @@ use crate::section::{Key, leaf};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Duration(pub std::time::Duration);
 
-const UNITS: [(&str, u64); 6] =
-    [("w", 604_800_000), ("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
+const UNITS: [(&str, u64); 6] = [
+    ("w", 604_800_000),
+    ("d", 86_400_000),
+    ("h", 3_600_000),
+    ("m", 60_000),
+    ("s", 1000),
+    ("ms", 1),
+];
 
 impl Duration {
     /// Of so many seconds.
@@ -47,20 +53,28 @@ impl FromStr for Duration {
     type Err = String;
 
     fn from_str(s: &str) -> Result<Self, String> {
-        let bad = || format!("{s:?} is not a duration: write numbers with units (ms, s, m, h, d, w), such as 15s, 1h30m or 7d");
+        let bad = || {
+            format!("{s:?} is not a duration: write numbers with units (ms, s, m, h, d, w), such as 15s, 1h30m or 7d")
+        };
         if s == "0" {
             return Ok(Self::default());
         }
         let mut rest = s;
         let mut millis = 0u64;
         while !rest.is_empty() {
-            let digits = rest.find(|c: char| !c.is_ascii_digit()).filter(|at| *at > 0).ok_or_else(bad)?;
+            let digits = rest
+                .find(|c: char| !c.is_ascii_digit())
+                .filter(|at| *at > 0)
+                .ok_or_else(bad)?;
             let (number, tail) = rest.split_at(digits);
             let end = tail.find(|c: char| !c.is_ascii_lowercase()).unwrap_or(tail.len());
             let (unit, tail) = tail.split_at(end);
             let (_, factor) = UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(bad)?;
             let number: u64 = number.parse().map_err(|_| bad())?;
-            millis = number.checked_mul(*factor).and_then(|n| millis.checked_add(n)).ok_or_else(bad)?;
+            millis = number
+                .checked_mul(*factor)
+                .and_then(|n| millis.checked_add(n))
+                .ok_or_else(bad)?;
             rest = tail;
         }
         if s.is_empty() {
@@ -142,8 +156,14 @@ pub enum LogLevel {
 
 impl LogLevel {
     /// Every level, from the least.
-    pub const ALL: [Self; 6] =
-        [Self::Error, Self::Info, Self::Debug, Self::Trace, Self::TraceAuth, Self::TraceData];
+    pub const ALL: [Self; 6] = [
+        Self::Error,
+        Self::Info,
+        Self::Debug,
+        Self::Trace,
+        Self::TraceAuth,
+        Self::TraceData,
+    ];
 
     /// As written in a file.
     #[must_use]
@@ -163,9 +183,10 @@ impl FromStr for LogLevel {
     type Err = String;
 
     fn from_str(s: &str) -> Result<Self, String> {
-        Self::ALL.into_iter().find(|l| l.as_str() == s).ok_or_else(|| {
-            format!("{s:?} is not a log level: use error, info, debug, trace, traceauth or tracedata")
-        })
+        Self::ALL
+            .into_iter()
+            .find(|l| l.as_str() == s)
+            .ok_or_else(|| format!("{s:?} is not a log level: use error, info, debug, trace, traceauth or tracedata"))
     }
 }
 
@@ -302,7 +323,11 @@ impl FromStr for Network {
         let address: std::net::IpAddr = address.parse().map_err(|_| bad())?;
         let most = if address.is_ipv4() { 32 } else { 128 };
         let prefix = prefix.map_or(Ok(most), |p| p.parse().map_err(|_| bad()))?;
-        if prefix > most { Err(bad()) } else { Ok(Self { address, prefix }) }
+        if prefix > most {
+            Err(bad())
+        } else {
+            Ok(Self { address, prefix })
+        }
     }
 }
 
@@ -477,7 +502,16 @@ mod tests {
             assert_eq!(d.as_millis(), millis, "{given}");
             assert_eq!(d.to_string(), printed);
         }
-        for bad in ["", "15", "s", "15x", "-1s", "1h 30m", "99999999999999999999d", "18446744073709551615d"] {
+        for bad in [
+            "",
+            "15",
+            "s",
+            "15x",
+            "-1s",
+            "1h 30m",
+            "99999999999999999999d",
+            "18446744073709551615d",
+        ] {
             assert!(bad.parse::<Duration>().is_err(), "{bad}");
         }
     }
@@ -488,8 +522,18 @@ mod tests {
         assert!(n.contains("192.0.2.77".parse().unwrap()));
         assert!(n.contains("::ffff:192.0.2.77".parse().unwrap()));
         assert!(!n.contains("192.0.3.1".parse().unwrap()));
-        assert!("0.0.0.0/0".parse::<Network>().unwrap().contains("8.8.8.8".parse().unwrap()));
-        assert!("::/0".parse::<Network>().unwrap().contains("2001:db8::1".parse().unwrap()));
+        assert!(
+            "0.0.0.0/0"
+                .parse::<Network>()
+                .unwrap()
+                .contains("8.8.8.8".parse().unwrap())
+        );
+        assert!(
+            "::/0"
+                .parse::<Network>()
+                .unwrap()
+                .contains("2001:db8::1".parse().unwrap())
+        );
         assert!("192.0.2.0/33".parse::<Network>().is_err());
     }
 
