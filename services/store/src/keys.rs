@@ -144,6 +144,12 @@ pub fn upload(id: ContentId) -> Bytes {
     Builder::new(UPLOAD).raw(id.as_bytes()).build()
 }
 
+/// All uploads.
+#[must_use]
+pub fn uploads() -> Range<Bytes> {
+    Builder::new(UPLOAD).prefix()
+}
+
 /// Owner `owner`'s reference to a content.
 #[must_use]
 pub fn reference(id: ContentId, owner: &[u8]) -> Bytes {
@@ -160,6 +166,12 @@ pub fn references(id: ContentId) -> Range<Bytes> {
 #[must_use]
 pub fn released(id: ContentId) -> Bytes {
     Builder::new(RELEASED).raw(id.as_bytes()).build()
+}
+
+/// All contents that lost a reference.
+#[must_use]
+pub fn releases() -> Range<Bytes> {
+    Builder::new(RELEASED).prefix()
 }
 
 /// The content of a key that is a space and a content's id: of a content, an upload or a release.
