@@ -42,7 +42,7 @@ pub use endpoint::Endpoint;
 pub use error::Error;
 pub use health::{Health, health};
 pub use identity::{Identity, caller};
-pub use server::{Listener, ServerAuth, serve};
+pub use server::{Listener, ServerAuth, check, serve};
 pub use tls::{ClientTls, ServerTls, Tls, TlsFiles};
 
 use bytes::Bytes;

@@ -165,7 +165,11 @@ pub async fn serve(
     Ok(())
 }
 
-fn check(listener: &Listener, auth: &ServerAuth) -> Result<(), Error> {
+/// Whether [`serve`] would take this listener, so that a process can refuse to start.
+///
+/// # Errors
+/// As [`serve`].
+pub fn check(listener: &Listener, auth: &ServerAuth) -> Result<(), Error> {
     match (listener, auth) {
         (Listener::Unix(..), ServerAuth::UnixPeer) | (Listener::Tcp(_), ServerAuth::MutualTls(_)) => Ok(()),
         (Listener::Tcp(listener), ServerAuth::Loopback) => match listener.local_addr() {

@@ -1,1 +1,34 @@
-//! mox-service.
+//! The one way to build a service.
+//!
+//! A service crate has a `Service` with `build(deps)` and `serve(shutdown)`, knows its world only through [`Deps`], and
+//! has a `main.rs` of a few lines over [`main`]. The launcher of the single-host shape builds the same services with
+//! channels and a bus within its process.
+//!
+//! What every service shares is here: sockets with their TLS ([`bind`], [`accept`], [`starttls`]), limits on
+//! connections, stopping in two phases ([`Shutdown`]), the current configuration ([`ConfigWatch`]), time ([`Clock`]),
+//! and the part of a process that control talks to ([`node`]).
+
+mod accept;
+mod clock;
+mod config_watch;
+mod deps;
+mod limits;
+mod node;
+mod process;
+mod proxy;
+mod shutdown;
+mod sockets;
+mod stream;
+mod tls;
+
+pub use accept::{Refusals, accept};
+pub use clock::{Clock, ManualClock};
+pub use config_watch::ConfigWatch;
+pub use deps::{Deps, Peers};
+pub use limits::{ConnectionLimits, Refused};
+pub use node::{Node, node};
+pub use process::{Running, Spec, main};
+pub use shutdown::{GRACE, Shutdown, ShutdownTrigger};
+pub use sockets::{BindError, Bound, Kind, bind, bind_inherited};
+pub use stream::{AsyncReadWrite, BoxStream, ConnInfo, TlsInfo};
+pub use tls::{TlsAcceptorConfig, TlsError, starttls};

@@ -1,0 +1,470 @@
+//! What a service's `main.rs` is.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::process::ExitCode;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use mox_config::Static;
+use mox_events::Bus;
+use mox_rpc::{Channel, Endpoint, Identity, Listener, ServerAuth, Tls, TlsFiles};
+use mox_telemetry::{Format, Level, Settings, Telemetry};
+use tokio::signal::unix::{SignalKind, signal};
+use tonic::service::Routes;
+
+use crate::{Clock, ConfigWatch, Deps, GRACE, Kind, Node, Peers, Shutdown, ShutdownTrigger, bind, node};
+
+/// Where the configuration is if nothing says so.
+const DEFAULT_CONFIG: &str = "config/mox.toml";
+
+/// Names the configuration, for what runs without arguments.
+const CONFIG_VARIABLE: &str = "MOXCONF";
+
+/// `json` for log lines as JSON.
+const FORMAT_VARIABLE: &str = "MOX_LOG_FORMAT";
+
+/// From the deadline of a shutdown to the end of a process whose service does not end.
+const LAST_WAIT: Duration = Duration::from_secs(5);
+
+/// How often a process that waits for its configuration says so.
+const COMPLAIN: Duration = Duration::from_secs(10);
+
+/// A future that is passed around.
+type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// What a service is, for [`main`].
+pub struct Spec {
+    /// Its name, such as `smtp-in`.
+    pub service: &'static str,
+    /// The sockets it listens on.
+    pub kinds: &'static [Kind],
+    /// Whether it waits for a configuration to be committed before it is built: all but the store and control do.
+    pub needs_config: bool,
+    /// Builds it: mostly `|deps| Box::pin(async { … })`.
+    pub build: fn(Deps) -> Boxed<Result<Running>>,
+}
+
+/// A service that was built, and will run.
+pub struct Running {
+    routes: Routes,
+    serve: Box<dyn FnOnce(Shutdown) -> Boxed<Result<()>> + Send>,
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Running")
+    }
+}
+
+impl Running {
+    /// Runs with `serve`, until the shutdown that it is given.
+    pub fn new<F, Fut, E>(serve: F) -> Self
+    where
+        F: FnOnce(Shutdown) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<(), E>> + Send + 'static,
+        E: Into<anyhow::Error>,
+    {
+        let serve = |shutdown| -> Boxed<Result<()>> {
+            let serving = serve(shutdown);
+            Box::pin(async move { serving.await.map_err(Into::into) })
+        };
+        Self {
+            routes: Routes::default(),
+            serve: Box::new(serve),
+        }
+    }
+
+    /// Answers these besides health and what control asks.
+    #[must_use]
+    pub fn with_routes(mut self, routes: Routes) -> Self {
+        self.routes = routes;
+        self
+    }
+}
+
+/// Runs a service as a process of its own: reads `mox.toml` (`-config FILE`, `--config FILE`, or `MOXCONF`), starts
+/// telemetry, binds sockets, connects to store and bus, answers gRPC and `/metrics`, and serves until SIGTERM, SIGINT or
+/// control stops it.
+#[must_use]
+pub fn main(spec: Spec) -> ExitCode {
+    let arguments = std::env::args().skip(1);
+    match arguments_of(arguments, std::env::var_os(CONFIG_VARIABLE).map(PathBuf::from)) {
+        Ok(Arguments::Run(file)) => match start(spec, &file) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("{error:#}");
+                ExitCode::FAILURE
+            }
+        },
+        Ok(Arguments::Version) => {
+            println!("mox-{} {}", spec.service, env!("CARGO_PKG_VERSION"));
+            ExitCode::SUCCESS
+        }
+        Ok(Arguments::Help) => {
+            println!("{}", usage(spec.service));
+            ExitCode::SUCCESS
+        }
+        Err(unknown) => {
+            eprintln!("argument {unknown:?} is not understood\n{}", usage(spec.service));
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn usage(service: &str) -> String {
+    format!(
+        "usage: mox-{service} [-config FILE] [-version] [-help]\n\
+         Runs the service {service} of mox as a process of its own. Without -config, the configuration is the file that\n\
+         {CONFIG_VARIABLE} names, or {DEFAULT_CONFIG}. {FORMAT_VARIABLE}=json makes log lines JSON."
+    )
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Arguments {
+    Run(PathBuf),
+    Version,
+    Help,
+}
+
+/// Options are understood with one dash and with two, their value after a space or an equals sign.
+fn arguments_of(arguments: impl Iterator<Item = String>, variable: Option<PathBuf>) -> Result<Arguments, String> {
+    let mut config = variable.unwrap_or_else(|| DEFAULT_CONFIG.into());
+    let mut arguments = arguments.into_iter();
+    while let Some(argument) = arguments.next() {
+        let option = argument
+            .strip_prefix("--")
+            .or(argument.strip_prefix('-'))
+            .ok_or_else(|| argument.clone())?;
+        match option.split_once('=') {
+            Some(("config", file)) if !file.is_empty() => config = file.into(),
+            None => match option {
+                "config" => config = arguments.next().filter(|file| !file.is_empty()).ok_or(argument)?.into(),
+                "version" => return Ok(Arguments::Version),
+                "help" | "h" => return Ok(Arguments::Help),
+                _ => return Err(argument),
+            },
+            Some(_) => return Err(argument),
+        }
+    }
+    Ok(Arguments::Run(config))
+}
+
+fn start(spec: Spec, file: &Path) -> Result<()> {
+    let config = Arc::new(mox_config::load_static(file)?);
+    let config_dir = file
+        .parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
+        .to_owned();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("start the runtime")?;
+    runtime.block_on(run(spec, config, config_dir))
+}
+
+async fn run(spec: Spec, config: Arc<Static>, config_dir: PathBuf) -> Result<()> {
+    let telemetry = Telemetry::start(&settings(spec.service, &config)?)?;
+    let sockets = bind(&config, &config_dir, spec.kinds)?;
+    let (stop, shutdown) = Shutdown::new();
+    on_signals(stop.clone())?;
+    let network = Network::new(spec.service, &config, &config_dir)?;
+    let listener = network.listener(&config).await?;
+    let metrics = metrics(&config, &telemetry, &shutdown).await?;
+    let bus = match &config.events.nats_url {
+        Some(url) => Bus::nats(url.expose())?,
+        None => Bus::in_process(),
+    };
+    let watch = if spec.needs_config {
+        ConfigWatch::follow(network.store.clone(), &bus)
+    } else {
+        ConfigWatch::none()
+    };
+    let known = watch.clone();
+    if spec.needs_config {
+        telemetry
+            .readiness()
+            .register("configuration", move || match known.version() {
+                0 => Err("none received from the store yet".into()),
+                _ => Ok(()),
+            });
+        received(&watch, &shutdown).await;
+    }
+    let result = if shutdown.has_begun() {
+        Ok(())
+    } else {
+        let deps = Deps {
+            service: spec.service,
+            static_config: Arc::clone(&config),
+            config_dir,
+            config: watch.clone(),
+            store: network.store.clone(),
+            peers: network.peers.clone(),
+            bus,
+            telemetry: telemetry.clone(),
+            clock: Clock::system(),
+            sockets,
+            stop: stop.clone(),
+        };
+        let node = Node {
+            service: spec.service.to_owned(),
+            levels: telemetry.levels.clone(),
+            config: watch,
+            stop: stop.clone(),
+        };
+        serve(spec, deps, node, listener, &network, &shutdown).await
+    };
+    stop.begin();
+    if let Some(metrics) = metrics {
+        metrics.abort();
+    }
+    telemetry.stop().await;
+    tracing::info!("stopped");
+    result
+}
+
+async fn serve(
+    spec: Spec,
+    deps: Deps,
+    node_parts: Node,
+    listener: Option<Listener>,
+    network: &Network,
+    shutdown: &Shutdown,
+) -> Result<()> {
+    let stop = deps.stop.clone();
+    let running = (spec.build)(deps)
+        .await
+        .with_context(|| format!("start {}", spec.service))?;
+    let (routes, health) = mox_rpc::health(node(running.routes, node_parts)).await;
+    let auth = listener.as_ref().map(|listener| network.auth_for(listener));
+    let begun = shutdown.clone();
+    let answering = async move {
+        match listener.zip(auth) {
+            Some((listener, auth)) => mox_rpc::serve(listener, routes, auth, async move { begun.begun().await }).await,
+            None => {
+                begun.begun().await;
+                Ok(())
+            }
+        }
+    };
+    health.set_serving(true).await;
+    tracing::info!(service = spec.service, version = env!("CARGO_PKG_VERSION"), "serving");
+    let mut answering = tokio::spawn(answering);
+    let mut serving = tokio::spawn((running.serve)(shutdown.clone()));
+    let ended = tokio::select! {
+        ended = &mut serving => {
+            let unasked = !shutdown.has_begun();
+            stop.begin();
+            let ended = ended.context("the service panicked")?;
+            if unasked && ended.is_ok() {
+                tracing::error!("the service ended though nobody asked it to");
+            }
+            ended
+        }
+        ended = &mut answering => {
+            let unasked = !shutdown.has_begun();
+            stop.begin();
+            if unasked {
+                ended.context("answering other services panicked")??;
+            }
+            patiently(&mut serving).await
+        }
+        () = async { shutdown.begun().await } => {
+            health.set_serving(false).await;
+            tracing::info!("stopping");
+            patiently(&mut serving).await
+        }
+    };
+    let _ = tokio::time::timeout(GRACE + LAST_WAIT, answering).await;
+    ended
+}
+
+/// Waits for a service that was told to stop, and not for ever.
+async fn patiently(serving: &mut tokio::task::JoinHandle<Result<()>>) -> Result<()> {
+    match tokio::time::timeout(GRACE + LAST_WAIT, &mut *serving).await {
+        Ok(ended) => ended.context("the service panicked")?,
+        Err(_) => {
+            serving.abort();
+            anyhow::bail!("the service did not stop in time, and was ended")
+        }
+    }
+}
+
+/// Waits for the first configuration, saying so now and then.
+async fn received(watch: &ConfigWatch, shutdown: &Shutdown) {
+    loop {
+        tokio::select! {
+            () = watch.received() => return,
+            () = shutdown.begun() => return,
+            () = tokio::time::sleep(COMPLAIN) => {
+                tracing::info!("waiting for store and control: no configuration was received yet");
+            }
+        }
+    }
+}
+
+fn settings(service: &str, config: &Static) -> Result<Settings> {
+    let level = |level: mox_config::LogLevel| Level::from_str(&level.to_string());
+    let packages = config
+        .package_log_levels
+        .iter()
+        .map(|(package, l)| Ok((package.clone(), level(*l)?)));
+    Ok(Settings {
+        service: service.to_owned(),
+        level: level(config.log_level)?,
+        packages: packages.collect::<Result<_>>()?,
+        format: if std::env::var(FORMAT_VARIABLE).is_ok_and(|v| v == "json") {
+            Format::Json
+        } else {
+            Format::Text
+        },
+        otlp_endpoint: config.telemetry.otlp_endpoint.clone(),
+        sample_ratio: config.telemetry.sample_ratio,
+    })
+}
+
+/// The first SIGTERM or SIGINT begins the shutdown, a second ends its grace.
+fn on_signals(stop: ShutdownTrigger) -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("wait for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("wait for SIGINT")?;
+    tokio::spawn(async move {
+        let mut first = true;
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if first {
+                stop.begin()
+            } else {
+                stop.finish()
+            }
+            first = false;
+        }
+    });
+    Ok(())
+}
+
+async fn metrics(
+    config: &Static,
+    telemetry: &Telemetry,
+    shutdown: &Shutdown,
+) -> Result<Option<tokio::task::JoinHandle<()>>> {
+    let Some(address) = &config.rpc.metrics_listen else {
+        return Ok(None);
+    };
+    let listener = tokio::net::TcpListener::bind(address)
+        .await
+        .with_context(|| format!("listen on {address} for metrics and health (rpc.metrics_listen)"))?;
+    let (telemetry, shutdown) = (telemetry.clone(), shutdown.clone());
+    Ok(Some(tokio::spawn(async move {
+        // Until the deadline, so that the end can be watched.
+        if let Err(error) = telemetry
+            .serve_metrics(listener, async move { shutdown.deadline().await })
+            .await
+        {
+            tracing::error!(%error, "metrics and health are not given any more");
+        }
+    })))
+}
+
+/// How this process reaches others, and they it.
+struct Network {
+    tls: Option<Arc<Tls>>,
+    store: Channel,
+    peers: Peers,
+}
+
+impl Network {
+    fn new(service: &'static str, config: &Static, config_dir: &Path) -> Result<Self> {
+        let rpc = &config.rpc;
+        let tls = rpc.tls.as_ref().map(|files| {
+            Tls::load(TlsFiles {
+                cert: config_dir.join(&files.cert_file),
+                key: config_dir.join(&files.key_file),
+                ca: config_dir.join(&files.ca_file),
+            })
+        });
+        let tls = tls
+            .transpose()
+            .context("certificates for calls between services (rpc.tls)")?;
+        let identity = Identity::new(service);
+        let mut channels = Vec::new();
+        for (name, address) in &rpc.services {
+            let endpoint = address.parse().with_context(|| format!("rpc.services.{name}"))?;
+            channels.push((name.clone(), Channel::connect(endpoint, identity.clone(), tls.clone())));
+        }
+        let peers = Peers::new(channels);
+        let store = match peers.get("store") {
+            Some(store) => store,
+            // The store does not call itself.
+            None if service == "store" => Channel::in_process(Routes::default(), identity),
+            None => anyhow::bail!("rpc.services.store is missing in mox.toml: write where the store answers"),
+        };
+        Ok(Self { tls, store, peers })
+    }
+
+    fn auth(&self) -> ServerAuth {
+        match &self.tls {
+            Some(tls) => ServerAuth::MutualTls(Arc::clone(tls)),
+            None => ServerAuth::Loopback,
+        }
+    }
+
+    async fn listener(&self, config: &Static) -> Result<Option<Listener>> {
+        let Some(address) = &config.rpc.listen else {
+            return Ok(None);
+        };
+        let endpoint: Endpoint = address.parse().context("rpc.listen")?;
+        let listener = Listener::bind(&endpoint).await.context("rpc.listen")?;
+        mox_rpc::check(&listener, &self.auth_for(&listener)).context("rpc.listen")?;
+        Ok(Some(listener))
+    }
+
+    fn auth_for(&self, listener: &Listener) -> ServerAuth {
+        match listener {
+            Listener::Unix(..) => ServerAuth::UnixPeer,
+            Listener::Tcp(_) => self.auth(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(arguments: &[&str], variable: Option<&str>) -> Result<Arguments, String> {
+        arguments_of(arguments.iter().map(ToString::to_string), variable.map(PathBuf::from))
+    }
+
+    #[test]
+    fn configuration_is_named_in_every_way() {
+        let run = |file: &str| Ok(Arguments::Run(file.into()));
+        for given in [
+            ["-config", "a"].as_slice(),
+            &["--config", "a"],
+            &["-config=a"],
+            &["--config=a"],
+        ] {
+            assert_eq!(parse(given, Some("b")), run("a"));
+        }
+        assert_eq!(parse(&[], Some("b")), run("b"));
+        assert_eq!(parse(&[], None), run(DEFAULT_CONFIG));
+        assert_eq!(parse(&["-version"], None), Ok(Arguments::Version));
+        assert_eq!(parse(&["--help"], None), Ok(Arguments::Help));
+        for bad in [
+            ["-config"].as_slice(),
+            &["-config="],
+            &["file"],
+            &["-other"],
+            &["-version=1"],
+            &["---config", "a"],
+        ] {
+            assert!(parse(bad, None).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,180 @@
+use rcgen::{CertificateParams, KeyPair};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_rustls::TlsConnector;
+
+use super::*;
+
+struct Site {
+    folder: tempfile::TempDir,
+    roots: RootCertStore,
+}
+
+impl Site {
+    fn new() -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            roots: RootCertStore::empty(),
+        }
+    }
+
+    /// Writes a self-signed certificate, trusts it, and gives its DER.
+    fn write(&mut self, file: &str, names: &[&str]) -> CertificateDer<'static> {
+        let key = KeyPair::generate().unwrap();
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        let cert = CertificateParams::new(names).unwrap().self_signed(&key).unwrap();
+        std::fs::write(self.folder.path().join(format!("{file}.crt")), cert.pem()).unwrap();
+        std::fs::write(self.folder.path().join(format!("{file}.key")), key.serialize_pem()).unwrap();
+        self.roots.add(cert.der().clone()).unwrap();
+        cert.der().clone()
+    }
+
+    fn listener(files: &[&str]) -> ListenerTls {
+        let key_certs = files.iter().map(|file| mox_config::KeyCert {
+            cert_file: format!("{file}.crt").into(),
+            key_file: format!("{file}.key").into(),
+        });
+        ListenerTls {
+            key_certs: key_certs.collect(),
+            ..ListenerTls::default()
+        }
+    }
+
+    fn load(&self, files: &[&str]) -> Result<TlsAcceptorConfig, TlsError> {
+        TlsAcceptorConfig::load(&Self::listener(files), self.folder.path(), true)
+    }
+
+    /// Connects as `name`; gives both sides' view, after an echo.
+    async fn handshake(
+        &self,
+        tls: &TlsAcceptorConfig,
+        name: &str,
+        versions: &[&'static rustls::SupportedProtocolVersion],
+    ) -> (TlsInfo, Vec<u8>, Option<[u8; 32]>) {
+        let (client, server) = tokio::io::duplex(1 << 16);
+        let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_protocol_versions(versions)
+            .unwrap()
+            .with_root_certificates(self.roots.clone())
+            .with_no_client_auth();
+        let serving = async {
+            let (mut stream, info) = tls.accept(Box::new(server)).await.unwrap();
+            let mut got = [0; 5];
+            stream.read_exact(&mut got).await.unwrap();
+            stream.write_all(&got).await.unwrap();
+            stream.flush().await.unwrap();
+            info
+        };
+        let connecting = async {
+            let connector = TlsConnector::from(Arc::new(config));
+            let name = ServerName::try_from(name.to_owned()).unwrap();
+            let mut stream = connector.connect(name, client).await.unwrap();
+            stream.write_all(b"hello").await.unwrap();
+            let mut got = [0; 5];
+            stream.read_exact(&mut got).await.unwrap();
+            assert_eq!(&got, b"hello");
+            let connection = stream.get_ref().1;
+            let cert = connection.peer_certificates().unwrap()[0].to_vec();
+            let exporter = connection
+                .export_keying_material([0; 32], EXPORTER_LABEL, Some(b""))
+                .ok();
+            (cert, exporter)
+        };
+        let (info, (cert, exporter)) = tokio::join!(serving, connecting);
+        (info, cert, exporter)
+    }
+}
+
+const TLS13: &[&rustls::SupportedProtocolVersion] = &[&rustls::version::TLS13];
+const TLS12: &[&rustls::SupportedProtocolVersion] = &[&rustls::version::TLS12];
+
+#[tokio::test]
+async fn certificate_is_chosen_by_name() {
+    let mut site = Site::new();
+    let first = site.write("first", &["mail.example.org"]);
+    let second = site.write("second", &["*.example.net"]);
+    let tls = site.load(&["first", "second"]).unwrap();
+    for (name, expected) in [("mail.example.org", &first), ("MX.example.net", &second)] {
+        let (info, shown, _) = site.handshake(&tls, name, TLS13).await;
+        assert_eq!(&shown, &expected.to_vec(), "{name}");
+        assert_eq!(info.sni.unwrap().to_lowercase(), name.to_lowercase());
+    }
+}
+
+#[tokio::test]
+async fn both_sides_agree_on_channel_bindings() {
+    let mut site = Site::new();
+    let cert = site.write("first", &["localhost"]);
+    let tls = site.load(&["first"]).unwrap();
+    let (info, _, exporter) = site.handshake(&tls, "localhost", TLS13).await;
+    assert_eq!(info.version, "TLS1.3");
+    assert!(info.cipher.starts_with("TLS_"), "{}", info.cipher);
+    assert!(exporter.is_some() && info.exporter == exporter);
+    // The test's certificates are signed with ECDSA and SHA-256.
+    let hash = ring::digest::digest(&ring::digest::SHA256, &cert);
+    assert_eq!(info.server_end_point.as_deref(), Some(hash.as_ref()));
+    let (info, ..) = site.handshake(&tls, "localhost", TLS12).await;
+    assert_eq!((info.version, info.exporter), ("TLS1.2", None));
+    assert!(
+        info.server_end_point.is_some() && info.cipher.starts_with("TLS_ECDHE_"),
+        "{info:?}"
+    );
+}
+
+#[tokio::test]
+async fn files_are_read_again_and_bad_ones_ignored() {
+    let mut site = Site::new();
+    let old = site.write("first", &["localhost"]);
+    let tls = site.load(&["first"]).unwrap();
+    let expire = || *tls.0.checked.lock() = Instant::now().checked_sub(CHECK_INTERVAL).unwrap();
+    let new = site.write("first", &["localhost", "other"]);
+    assert_eq!(
+        site.handshake(&tls, "localhost", TLS13).await.1,
+        old.to_vec(),
+        "not looked at yet"
+    );
+    expire();
+    assert_eq!(site.handshake(&tls, "localhost", TLS13).await.1, new.to_vec());
+    std::fs::write(site.folder.path().join("first.crt"), "nonsense").unwrap();
+    expire();
+    assert_eq!(site.handshake(&tls, "localhost", TLS13).await.1, new.to_vec());
+}
+
+#[test]
+fn errors_name_the_file() {
+    let mut site = Site::new();
+    site.write("first", &["localhost"]);
+    site.write("second", &["localhost"]);
+    let error = site.load(&["missing"]).unwrap_err().to_string();
+    assert!(
+        error.contains("missing.crt") && error.contains("No such file"),
+        "{error}"
+    );
+    std::fs::write(site.folder.path().join("first.key"), "").unwrap();
+    let error = site.load(&["first"]).unwrap_err().to_string();
+    assert!(error.contains("first.key"), "{error}");
+    std::fs::copy(
+        site.folder.path().join("second.key"),
+        site.folder.path().join("first.key"),
+    )
+    .unwrap();
+    let error = site.load(&["first"]).unwrap_err().to_string();
+    assert!(error.contains("first.key") && error.contains("first.crt"), "{error}");
+}
+
+#[tokio::test]
+async fn plain_text_is_an_error_and_silence_a_timeout() {
+    let mut site = Site::new();
+    site.write("first", &["localhost"]);
+    let tls = site.load(&["first"]).unwrap();
+    let (mut client, server) = tokio::io::duplex(1000);
+    client.write_all(b"EHLO localhost\r\nplease\r\n").await.unwrap();
+    assert!(matches!(
+        tls.accept(Box::new(server)).await,
+        Err(TlsError::Handshake(_))
+    ));
+    tokio::time::pause();
+    let (_client, server) = tokio::io::duplex(1000);
+    assert!(matches!(tls.accept(Box::new(server)).await, Err(TlsError::Timeout)));
+}
