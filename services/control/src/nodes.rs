@@ -1,0 +1,100 @@
+//! The other processes: their log levels, and whether they are up.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use mox_proto::control::v1::ServiceStatus;
+use mox_proto::node::v1::node_service_client::NodeServiceClient;
+use mox_proto::node::v1::{GetLogLevelsRequest, InfoRequest, LogLevels, SetLogLevelRequest};
+use mox_rpc::{Channel, with_deadline};
+use tonic::Status;
+
+/// A process that does not answer by then counts as away.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// A process, by the name of its service. In the single-host shape there is one.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// Name, for messages.
+    pub name: String,
+    /// Where it answers.
+    pub channel: Channel,
+}
+
+impl Node {
+    fn client(&self) -> NodeServiceClient<Channel> {
+        NodeServiceClient::new(self.channel.clone())
+    }
+}
+
+/// The levels of all. They are set on all at once, so any that answers tells them.
+///
+/// # Errors
+/// If none answers.
+pub async fn log_levels(nodes: &[Node]) -> Result<LogLevels, Status> {
+    let mut last = Status::unavailable("there is no process to ask");
+    for node in nodes {
+        match node
+            .client()
+            .get_log_levels(with_deadline(GetLogLevelsRequest {}, DEADLINE))
+            .await
+        {
+            Ok(levels) => return Ok(levels.into_inner()),
+            Err(status) => last = status,
+        }
+    }
+    Err(last)
+}
+
+/// Sets a level on all.
+///
+/// # Errors
+/// If it is refused by one, or one does not answer; the others have it then.
+pub async fn set_log_level(nodes: &[Node], request: &SetLogLevelRequest) -> Result<LogLevels, Status> {
+    let calls = nodes.iter().map(|node| async move {
+        let answer = node
+            .client()
+            .set_log_level(with_deadline(request.clone(), DEADLINE))
+            .await;
+        (node.name.clone(), answer.map(tonic::Response::into_inner))
+    });
+    let mut levels = None;
+    let mut failed = Vec::new();
+    for (name, answer) in join_all(calls).await {
+        match answer {
+            Ok(answer) => levels = Some(answer),
+            Err(status) if status.code() == tonic::Code::InvalidArgument => return Err(status),
+            Err(status) => failed.push(format!("{name} ({})", status.message())),
+        }
+    }
+    match levels {
+        Some(levels) if failed.is_empty() => Ok(levels),
+        _ => Err(Status::unavailable(format!(
+            "the level was not set in {}: try again",
+            failed.join(", ")
+        ))),
+    }
+}
+
+/// Which of all are up.
+pub async fn status(nodes: &[Node]) -> Vec<ServiceStatus> {
+    join_all(nodes.iter().map(|node| async move {
+        match node.client().info(with_deadline(InfoRequest {}, DEADLINE)).await {
+            Ok(info) => {
+                let info = info.into_inner();
+                let detail = format!("version {}, configuration {}", info.version, info.config_version);
+                ServiceStatus {
+                    service: node.name.clone(),
+                    serving: true,
+                    detail,
+                }
+            }
+            Err(status) => ServiceStatus {
+                service: node.name.clone(),
+                serving: false,
+                detail: status.message().to_owned(),
+            },
+        }
+    }))
+    .await
+}
