@@ -45,14 +45,23 @@ fn crates_depend_only_on_what_their_layer_may() {
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .expect("cargo metadata runs");
-    assert!(output.status.success(), "cargo metadata: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "cargo metadata: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).expect("cargo metadata prints JSON");
     let text = |v: &serde_json::Value| v.as_str().expect("a string").to_owned();
     let root = text(&metadata["workspace_root"]);
     let packages = metadata["packages"].as_array().expect("packages");
     let layers: BTreeMap<String, Layer> = packages
         .iter()
-        .map(|p| (text(&p["name"]), layer(Path::new(&root), Path::new(&text(&p["manifest_path"])))))
+        .map(|p| {
+            (
+                text(&p["name"]),
+                layer(Path::new(&root), Path::new(&text(&p["manifest_path"]))),
+            )
+        })
         .collect();
     assert!(layers.len() > 20, "the workspace has its crates: {layers:?}");
 
@@ -61,7 +70,9 @@ fn crates_depend_only_on_what_their_layer_may() {
         let name = text(&package["name"]);
         for dependency in package["dependencies"].as_array().expect("dependencies") {
             let on = text(&dependency["name"]);
-            let (Some(&from), Some(&to)) = (layers.get(&name), layers.get(&on)) else { continue };
+            let (Some(&from), Some(&to)) = (layers.get(&name), layers.get(&on)) else {
+                continue;
+            };
             if name != on && !may_depend(from, to) {
                 wrong.insert(format!("{name} ({from:?}) must not depend on {on} ({to:?})"));
             }

@@ -1,0 +1,84 @@
+//! Runs mailbench.
+
+use std::net::SocketAddr;
+
+use anyhow::{Context, Result, ensure};
+use mox_integration_tests::{PASSWORD, USER, binary};
+
+/// Of a message, in bytes.
+const SIZE: usize = 4096;
+
+/// Where messages go.
+pub(crate) struct Load<'a> {
+    pub(crate) smtp: SocketAddr,
+    pub(crate) to: &'a str,
+}
+
+impl Load<'_> {
+    /// Accepted messages a second.
+    pub(crate) fn rate(&self, connections: usize, count: usize) -> Result<f64> {
+        let (smtp, size) = (self.smtp.to_string(), SIZE.to_string());
+        let (connections, total) = (connections.to_string(), count.to_string());
+        let printed = mailbench(&[
+            "smtp",
+            "--addr",
+            &smtp,
+            "--to",
+            self.to,
+            "--conns",
+            &connections,
+            "--count",
+            &total,
+            "--size",
+            &size,
+        ])?;
+        ensure!(
+            value(&printed, "ok")? as usize == count,
+            "not all messages were accepted: {printed}"
+        );
+        // Its own division, as it prints whole messages only.
+        Ok(count as f64 / value(&printed, "secs")?)
+    }
+
+    /// Milliseconds from the end of DATA to EXISTS on an idle IMAP connection, at the median.
+    pub(crate) fn notify_ms(&self, imap: SocketAddr, count: usize) -> Result<f64> {
+        let (smtp, imap, count) = (self.smtp.to_string(), imap.to_string(), count.to_string());
+        let printed = mailbench(&[
+            "e2e", "--smtp", &smtp, "--imap", &imap, "--user", USER, "--pass", PASSWORD, "--to", self.to, "--count",
+            &count,
+        ])?;
+        value(&printed, "notify_p50_ms")
+    }
+}
+
+/// Measurements take longer than a client may in a scenario, so this has no limit of time.
+fn mailbench(args: &[&str]) -> Result<String> {
+    let done = std::process::Command::new(binary("mailbench")?)
+        .args(args)
+        .output()
+        .context("starting mailbench")?;
+    let printed = String::from_utf8_lossy(&done.stdout).into_owned();
+    ensure!(
+        done.status.success(),
+        "mailbench {args:?} failed: {printed}{}",
+        String::from_utf8_lossy(&done.stderr)
+    );
+    Ok(printed)
+}
+
+fn value(printed: &str, key: &str) -> Result<f64> {
+    let found = printed
+        .split_whitespace()
+        .find_map(|w| w.strip_prefix(key)?.strip_prefix('='));
+    found
+        .with_context(|| format!("mailbench printed no {key}: {printed}"))?
+        .parse()
+        .context("reading a figure")
+}
+
+/// The middle one of several measurements.
+pub(crate) fn median(rounds: usize, mut measure: impl FnMut() -> Result<f64>) -> Result<f64> {
+    let mut figures = (0..rounds.max(1)).map(|_| measure()).collect::<Result<Vec<f64>>>()?;
+    figures.sort_by(f64::total_cmp);
+    Ok(figures[figures.len() / 2])
+}

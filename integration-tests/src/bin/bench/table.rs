@@ -1,0 +1,90 @@
+//! One table of figures and ratios.
+
+use std::fmt;
+
+/// A figure of ours, what it is compared with, and what is wanted.
+pub(crate) struct Row {
+    what: String,
+    ours: f64,
+    decimals: usize,
+    theirs: Option<f64>,
+    ratio: Option<f64>,
+    wanted: String,
+    met: Option<bool>,
+}
+
+impl Row {
+    pub(crate) fn figure(what: &str, ours: f64, decimals: usize) -> Self {
+        let what = what.to_owned();
+        Self {
+            what,
+            ours,
+            decimals,
+            theirs: None,
+            ratio: None,
+            wanted: String::new(),
+            met: None,
+        }
+    }
+
+    pub(crate) fn rate(what: &str, ours: f64) -> Self {
+        Self::figure(what, ours, 0)
+    }
+
+    /// Wants at least `share` of what Postfix does.
+    pub(crate) fn beside(mut self, theirs: Option<f64>, share: f64) -> Self {
+        self.theirs = theirs;
+        if let Some(theirs) = theirs {
+            self = self.share_of(theirs, share);
+        }
+        self
+    }
+
+    /// Wants at least `share` of another figure.
+    pub(crate) fn share_of(mut self, other: f64, share: f64) -> Self {
+        let ratio = self.ours / other;
+        self.ratio = Some(ratio);
+        self.wanted = format!("x{share:.2} or more");
+        self.met = Some(ratio >= share);
+        self
+    }
+
+    /// Wants less than `limit`.
+    pub(crate) fn under(mut self, limit: f64) -> Self {
+        self.wanted = format!("under {limit}");
+        self.met = Some(self.ours < limit);
+        self
+    }
+}
+
+/// All rows.
+pub(crate) struct Table {
+    pub(crate) rows: Vec<Row>,
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let width = self.rows.iter().map(|r| r.what.len()).max().unwrap_or(0);
+        writeln!(
+            f,
+            "{:width$}  {:>8}  {:>8}  {:>6}  {:<14}  met",
+            "4 KiB messages, one account", "mox", "Postfix", "ratio", "wanted"
+        )?;
+        for row in &self.rows {
+            let theirs = row.theirs.map_or_else(String::new, |t| format!("{t:.0}"));
+            let ratio = row.ratio.map_or_else(String::new, |r| format!("x{r:.2}"));
+            let met = match row.met {
+                Some(true) => "yes",
+                Some(false) => "NO",
+                None => "",
+            };
+            let (what, ours, decimals) = (&row.what, row.ours, row.decimals);
+            writeln!(
+                f,
+                "{what:width$}  {ours:>8.decimals$}  {theirs:>8}  {ratio:>6}  {:<14}  {met}",
+                row.wanted
+            )?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,11 @@
+//! Clients: those of others, and line-wise ones for what others would not do.
+
+mod imap;
+mod lines;
+mod others;
+mod smtp;
+
+pub use imap::Imap;
+pub use lines::Lines;
+pub use others::{base64, curl, output, python, succeed, swaks};
+pub use smtp::{Reply, Smtp};

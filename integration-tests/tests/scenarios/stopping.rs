@@ -1,0 +1,66 @@
+//! Stopping: clients are told, sessions get three seconds, and nothing is left behind.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use mox_integration_tests::client::Lines;
+use mox_integration_tests::{Mox, Shape};
+
+in_both_shapes!(
+    sessions_are_told_and_get_three_seconds,
+    terminated_processes_end_cleanly
+);
+
+fn sessions_are_told_and_get_three_seconds(shape: Shape) -> Result<()> {
+    let mut mox = Mox::start(shape)?;
+    let mut idle = mox.login()?;
+    idle.command("SELECT INBOX")?;
+    idle.lines.send("x IDLE\r\n")?;
+    while !idle.lines.line()?.starts_with('+') {}
+    let mut waiting = mox.session()?;
+    let mut sending = mox.session()?;
+    sending.start_data("a@example.org", "mox@localhost")?;
+    sending.lines.send("Subject: in time\r\n\r\n")?;
+
+    let begin = Instant::now();
+    mox.command(&["stop"])?;
+    // Who comes now is told to come back, unless it is over already.
+    for (address, told) in [(mox.smtp(), "421 "), (mox.imap(), "* BYE ")] {
+        if let Ok(line) = Lines::connect(address).and_then(|mut l| l.line()) {
+            ensure!(line.starts_with(told), "{address} greeted with {line:?} while stopping");
+        }
+    }
+    // Who is in the middle of a message finishes it.
+    sending.lines.send("finished\r\n.\r\n")?;
+    sending.expect(250)?;
+    let rest = waiting.lines.rest()?;
+    ensure!(rest.starts_with("421 "), "SMTP was told {rest:?}");
+    let rest = idle.lines.rest()?;
+    ensure!(rest.contains("* BYE "), "IMAP was told {rest:?}");
+    if shape == Shape::Single {
+        let status = mox.process("mox")?.wait(Duration::from_secs(15))?;
+        ensure!(status.success(), "mox ended with {status}");
+    }
+    let took = begin.elapsed();
+    ensure!(took < Duration::from_secs(8), "stopping took {took:?}");
+    if shape == Shape::Pieces {
+        for name in mox.names().into_iter().filter(|n| *n != "nats") {
+            let status = mox.process(name)?.wait(Duration::from_secs(15))?;
+            ensure!(status.success(), "{name} ended with {status}");
+        }
+        mox.kill("nats")?;
+    }
+    // What was acknowledged while stopping is there.
+    mox.start_all()?;
+    mox.wait_for_subject("INBOX", "in time")?;
+    Ok(())
+}
+
+fn terminated_processes_end_cleanly(shape: Shape) -> Result<()> {
+    let mut mox = Mox::start(shape)?;
+    let _open = (mox.session()?, mox.login()?);
+    mox.terminate()?;
+    mox.start_all()?;
+    mox.login()?;
+    Ok(())
+}
