@@ -14,7 +14,7 @@ use tonic::service::Routes;
 use tower::{Layer, Service};
 
 use crate::connection::Connection;
-use crate::deadline::{self, Clock, RequestBody, ResponseBody};
+use crate::deadline::{self, Clock, ResponseBody};
 use crate::gate::{Gate, GateLayer};
 use crate::methods::{self, Kind};
 use crate::{ClientTls, Endpoint, Identity, trace};
@@ -78,10 +78,14 @@ impl Service<Request<Body>> for Channel {
         let clock = Clock::new(kind, deadline::take(request.headers_mut()));
         // What a caller keeps in its extensions is its own: over the network they don't travel either.
         *request.extensions_mut() = Extensions::new();
+        let (mut request, ending) = {
+            let (parts, body) = request.into_parts();
+            let (body, ending) = deadline::tie(body, kind, &clock);
+            (Request::from_parts(parts, body), ending)
+        };
         match &mut self.0 {
             Inner::InProcess { gate, caller } => {
                 request.extensions_mut().insert(caller.clone());
-                let request = request.map(|inner| watched(inner, &clock));
                 let answer = gate.call(request);
                 Box::pin(async move {
                     let answer = clock
@@ -89,7 +93,7 @@ impl Service<Request<Body>> for Channel {
                             answer.await.map_err(|never: Infallible| match never {})
                         })
                         .await?;
-                    Ok(answer.map(|body| Body::new(ResponseBody::new(body, clock, path))))
+                    Ok(answer.map(|body| Body::new(ResponseBody::new(body, clock, path, ending))))
                 })
             }
             Inner::Network(connection) => {
@@ -101,19 +105,11 @@ impl Service<Request<Body>> for Channel {
                 {
                     request.headers_mut().insert(deadline::HEADER, value);
                 }
-                let request = request.map(|inner| watched(inner, &clock));
                 Box::pin(async move {
                     let answer = clock.bound(&path, connection.send(request, clock.ends())).await?;
-                    Ok(answer.map(|body| Body::new(ResponseBody::new(Body::new(body), clock, path))))
+                    Ok(answer.map(|body| Body::new(ResponseBody::new(Body::new(body), clock, path, ending))))
                 })
             }
         }
     }
-}
-
-fn watched(inner: Body, clock: &Clock) -> Body {
-    Body::new(RequestBody {
-        inner,
-        clock: clock.clone(),
-    })
 }

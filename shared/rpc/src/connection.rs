@@ -170,20 +170,33 @@ impl Connection {
         match &self.endpoint {
             Endpoint::Unix(path) => handshake(UnixStream::connect(path).await.map_err(|e| e.to_string())?).await,
             Endpoint::Tcp(address) => {
+                let Some(tls) = &self.tls else {
+                    return handshake(plaintext(address).await?).await;
+                };
                 let stream = TcpStream::connect(address).await.map_err(|e| e.to_string())?;
                 let _ = stream.set_nodelay(true);
-                let Some(tls) = &self.tls else {
-                    let loopback = stream.peer_addr().is_ok_and(|peer| peer.ip().is_loopback());
-                    if !loopback {
-                        return Err("not a loopback address, so plaintext is refused; configure [rpc.tls]".into());
-                    }
-                    return handshake(stream).await;
-                };
                 let host = Endpoint::host_port(address).map_or(address.as_str(), |(host, _)| host);
                 handshake(tls.connect(host, stream).await?).await
             }
         }
     }
+}
+
+/// Connects without TLS, which is for loopback only: a name that leads elsewhere is not even tried.
+async fn plaintext(address: &str) -> Result<TcpStream, String> {
+    let found: Vec<_> = tokio::net::lookup_host(address)
+        .await
+        .map_err(|e| e.to_string())?
+        .collect();
+    if let Some(elsewhere) = found.iter().find(|found| !found.ip().is_loopback()) {
+        return Err(format!(
+            "{} is not a loopback address, so plaintext is refused; configure [rpc.tls]",
+            elsewhere.ip()
+        ));
+    }
+    let stream = TcpStream::connect(&*found).await.map_err(|e| e.to_string())?;
+    let _ = stream.set_nodelay(true);
+    Ok(stream)
 }
 
 /// Connects and publishes the result, with growing pauses. Holds the connection only while it works on it.

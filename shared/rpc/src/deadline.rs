@@ -16,6 +16,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
+use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOwned};
 use tonic::body::Body;
 use tonic::{IntoRequest, Request, Status};
 
@@ -145,10 +146,38 @@ impl Clock {
     }
 }
 
-/// The body of a request, whose messages keep a stream alive.
-pub(crate) struct RequestBody {
-    pub(crate) inner: Body,
-    pub(crate) clock: Clock,
+/// The body of a request, whose messages keep a stream alive. It ends with the call that it is of: HTTP/2 would keep
+/// the other side's handler for as long as there may be more of a request, though nobody waits for its answer.
+struct RequestBody {
+    inner: Body,
+    clock: Clock,
+    ended: Pin<Box<WaitForCancellationFutureOwned>>,
+}
+
+/// Ends the request body when dropped.
+pub(crate) struct Ending {
+    _guard: Option<DropGuard>,
+}
+
+/// Ties the body of a request to its call: to what is returned, which moves on to the answer. A unary request is sent
+/// whole, so it needs no tie.
+pub(crate) fn tie(inner: Body, kind: Kind, clock: &Clock) -> (Body, Ending) {
+    if kind == Kind::Unary {
+        return (inner, Ending { _guard: None });
+    }
+    let token = CancellationToken::new();
+    let ended = Box::pin(token.clone().cancelled_owned());
+    let body = Body::new(RequestBody {
+        inner,
+        clock: clock.clone(),
+        ended,
+    });
+    (
+        body,
+        Ending {
+            _guard: Some(token.drop_guard()),
+        },
+    )
 }
 
 impl http_body::Body for RequestBody {
@@ -156,6 +185,9 @@ impl http_body::Body for RequestBody {
     type Error = Status;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        if self.ended.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Some(Err(Status::cancelled("the call ended"))));
+        }
         let frame = std::task::ready!(Pin::new(&mut self.inner).poll_frame(cx));
         self.clock.touch();
         Poll::Ready(frame)
@@ -176,15 +208,17 @@ pub(crate) struct ResponseBody {
     clock: Clock,
     path: Arc<str>,
     sleep: Option<Pin<Box<Sleep>>>,
+    ending: Option<Ending>,
 }
 
 impl ResponseBody {
-    pub(crate) fn new(inner: Body, clock: Clock, path: Arc<str>) -> Self {
+    pub(crate) fn new(inner: Body, clock: Clock, path: Arc<str>, ending: Ending) -> Self {
         Self {
             inner: Some(inner),
             clock,
             path,
             sleep: None,
+            ending: Some(ending),
         }
     }
 }
@@ -216,6 +250,7 @@ impl http_body::Body for ResponseBody {
             if this.clock.ends().is_none_or(|ends| ends <= Instant::now()) {
                 // Dropping the inner body drops the handler, here or on the other side.
                 this.inner = None;
+                this.ending = None;
                 return Poll::Ready(Some(Err(this.clock.exceeded(&this.path))));
             }
         }
