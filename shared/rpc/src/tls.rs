@@ -234,3 +234,70 @@ fn stamps(files: &TlsFiles) -> Stamps {
         Err(_) => (None, 0),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+
+    use super::*;
+
+    fn authority() -> (String, Issuer<'static, KeyPair>) {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        (params.self_signed(&key).unwrap().pem(), Issuer::new(params, key))
+    }
+
+    fn write(files: &TlsFiles, ca: &str, issuer: &Issuer<'static, KeyPair>, name: &str) {
+        let key = KeyPair::generate().unwrap();
+        let cert = CertificateParams::new([name.to_owned(), "localhost".to_owned()]).unwrap();
+        std::fs::write(&files.cert, cert.signed_by(&key, issuer).unwrap().pem()).unwrap();
+        std::fs::write(&files.key, key.serialize_pem()).unwrap();
+        std::fs::write(&files.ca, ca).unwrap();
+    }
+
+    async fn handshake(server: &Arc<Tls>, client: &Arc<Tls>) -> Option<Identity> {
+        let (ours, theirs) = tokio::io::duplex(1 << 16);
+        let (accepted, connected) = tokio::join!(server.accept(ours), client.connect("localhost", theirs));
+        connected.ok()?;
+        accepted.ok().map(|(_, who)| who)
+    }
+
+    #[tokio::test]
+    async fn files_are_read_again_when_they_change() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let files = |name: &str| TlsFiles {
+            cert: path(&format!("{name}.crt")),
+            key: path(&format!("{name}.key")),
+            ca: path(&format!("{name}.ca")),
+        };
+        let expire = |tls: &Tls| *tls.checked.lock() = Instant::now().checked_sub(CHECK_INTERVAL).unwrap();
+        let (server_files, client_files) = (files("server"), files("client"));
+        let (ca, issuer) = authority();
+        write(&server_files, &ca, &issuer, "store");
+        write(&client_files, &ca, &issuer, "imap");
+        let server = Tls::load(server_files.clone()).unwrap();
+        let client = Tls::load(client_files.clone()).unwrap();
+        assert_eq!(handshake(&server, &client).await, Some(Identity::new("imap")));
+
+        // A new authority on one side only: neither trusts the other.
+        let (ca, issuer) = authority();
+        write(&server_files, &ca, &issuer, "store");
+        expire(&server);
+        assert_eq!(handshake(&server, &client).await, None);
+        write(&client_files, &ca, &issuer, "web");
+        expire(&client);
+        assert_eq!(handshake(&server, &client).await, Some(Identity::new("web")));
+
+        // What can't be used is not taken.
+        std::fs::write(&client_files.key, "nonsense").unwrap();
+        expire(&client);
+        assert_eq!(handshake(&server, &client).await, Some(Identity::new("web")));
+        let error = Tls::load(client_files).err().unwrap().to_string();
+        assert!(
+            error.contains("private key file") && error.contains("client.key"),
+            "{error}"
+        );
+    }
+}

@@ -94,7 +94,14 @@ impl Line<'_> {
         map.insert("level".into(), self.level.into());
         map.insert("package".into(), self.package.into());
         map.insert("message".into(), self.message.into());
-        let _ = write!(out, "{}", serde_json::Value::Object(map));
+        // JSON leaves some characters as they are that terminals act on; outside of its strings there are none.
+        for c in serde_json::Value::Object(map).to_string().chars() {
+            if is_active(c) {
+                let _ = write!(out, "\\u{:04x}", u32::from(c));
+            } else {
+                out.push(c);
+            }
+        }
     }
 }
 
@@ -108,15 +115,15 @@ fn escape(out: &mut String, text: &str, quoted: bool) {
                 out.push('\\');
                 out.push(c);
             }
-            // Also the line separators and direction marks that terminals and viewers act on.
-            c if c.is_control()
-                || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') =>
-            {
-                let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
-            }
+            c if is_active(c) => drop(write!(out, "\\u{{{:x}}}", u32::from(c))),
             c => out.push(c),
         }
     }
+}
+
+/// Whether terminals and viewers may act on it instead of showing it: controls, line separators, direction marks.
+fn is_active(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// RFC 3339 in UTC, with milliseconds.
@@ -186,7 +193,7 @@ mod tests {
             for format in [Format::Text, Format::Json] {
                 let text = line(&message, &fields, format);
                 prop_assert_eq!(text.matches('\n').count(), 1);
-                prop_assert!(text.ends_with('\n') && !text.trim_end_matches('\n').contains(char::is_control));
+                prop_assert!(text.ends_with('\n') && !text.trim_end_matches('\n').contains(is_active));
             }
             let json: serde_json::Value = serde_json::from_str(&line(&message, &fields, Format::Json)).unwrap();
             prop_assert_eq!(json["v"].as_str(), Some(value.as_str()));
