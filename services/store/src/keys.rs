@@ -188,6 +188,12 @@ pub fn configuration() -> Bytes {
     Builder::new(GLOBAL).raw(b"config").build()
 }
 
+/// What only this store knows ([`mox_sasl::Credentials::dummy`]).
+#[must_use]
+pub fn secret() -> Bytes {
+    Builder::new(GLOBAL).raw(b"secret").build()
+}
+
 /// Which shape the keys and records have: a number.
 #[must_use]
 pub fn schema() -> Bytes {
@@ -198,6 +204,12 @@ pub fn schema() -> Bytes {
 #[must_use]
 pub fn name(name: &str) -> Bytes {
     Builder::new(NAME).raw(name.as_bytes()).build()
+}
+
+/// The name in a registration's key.
+#[must_use]
+pub fn parse_name(key: &[u8]) -> Option<String> {
+    String::from_utf8(key.get(1..)?.to_vec()).ok()
 }
 
 /// All registrations of accounts.
@@ -284,6 +296,12 @@ pub fn parse_row(key: &[u8]) -> Option<u32> {
 #[must_use]
 pub fn message(account: AccountId, id: MessageId) -> Bytes {
     Builder::account(account, TABLE_MESSAGES).raw(id.as_bytes()).build()
+}
+
+/// All messages of an account.
+#[must_use]
+pub fn messages(account: AccountId) -> Range<Bytes> {
+    account_table(account, TABLE_MESSAGES)
 }
 
 /// What was computed from a message, [`mox_proto::mail::v1::Computed`].

@@ -1,0 +1,40 @@
+//! Figures of the database, read when they are asked for.
+
+use std::sync::{Arc, Weak};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+
+use crate::engine::RocksEngine;
+
+/// Name, help, and RocksDB's name.
+const FIGURES: [(&str, &str, &str); 6] = [
+    ("mox_store_memtable_bytes", "Recent changes in memory", "rocksdb.cur-size-all-mem-tables"),
+    ("mox_store_table_bytes", "Files of tables", "rocksdb.total-sst-files-size"),
+    ("mox_store_blob_bytes", "Files of contents", "rocksdb.total-blob-file-size"),
+    ("mox_store_live_blob_bytes", "Contents that are kept", "rocksdb.live-blob-file-size"),
+    ("mox_store_pending_compaction_bytes", "Waiting to be reorganized", "rocksdb.estimate-pending-compaction-bytes"),
+    ("mox_store_background_errors", "Failures in the background", "rocksdb.background-errors"),
+];
+
+/// Does not keep the database open.
+#[derive(Debug)]
+struct Figures(Weak<RocksEngine>);
+
+impl Collector for Figures {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), std::fmt::Error> {
+        let Some(engine) = self.0.upgrade() else { return Ok(()) };
+        for (name, help, property) in FIGURES {
+            let gauge = ConstGauge::new(i64::try_from(engine.property(property)).unwrap_or(i64::MAX));
+            gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
+        }
+        Ok(())
+    }
+}
+
+/// Registers the figures of a database.
+pub(crate) fn register(engine: &Arc<RocksEngine>, metrics: &mut Registry) {
+    metrics.register_collector(Box::new(Figures(Arc::downgrade(engine))));
+}
