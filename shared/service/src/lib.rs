@@ -27,7 +27,7 @@ pub use config_watch::ConfigWatch;
 pub use deps::{Deps, Peers};
 pub use limits::{ConnectionLimits, Refused};
 pub use node::{Node, node};
-pub use process::{Running, Spec, main};
+pub use process::{Running, Spec, main, on_signals, settings};
 pub use shutdown::{GRACE, Shutdown, ShutdownTrigger};
 pub use sockets::{BindError, Bound, Kind, bind, bind_inherited};
 pub use stream::{AsyncReadWrite, BoxStream, ConnInfo, TlsInfo};

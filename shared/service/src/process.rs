@@ -307,7 +307,11 @@ async fn received(watch: &ConfigWatch, shutdown: &Shutdown) {
     }
 }
 
-fn settings(service: &str, config: &Static) -> Result<Settings> {
+/// What the configuration says about telemetry, for a process of this name.
+///
+/// # Errors
+/// If a level is not one.
+pub fn settings(service: &str, config: &Static) -> Result<Settings> {
     let level = |level: mox_config::LogLevel| Level::from_str(&level.to_string());
     let packages = config
         .package_log_levels
@@ -327,8 +331,11 @@ fn settings(service: &str, config: &Static) -> Result<Settings> {
     })
 }
 
-/// The first SIGTERM or SIGINT begins the shutdown, a second ends its grace.
-fn on_signals(stop: ShutdownTrigger) -> Result<()> {
+/// The first SIGTERM or SIGINT begins the shutdown, a second ends its grace. Within a tokio runtime.
+///
+/// # Errors
+/// If the system does not give signals.
+pub fn on_signals(stop: ShutdownTrigger) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("wait for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("wait for SIGINT")?;
     tokio::spawn(async move {
