@@ -1,1 +1,13 @@
-//! mox-submit.
+//! What every way of sending shares, whoever the message came from: completing its header, and putting it into the
+//! queue durably.
+//!
+//! - [`prepare`] looks at a message as its author gave it, refuses what may not be sent, removes Bcc, and adds the
+//!   fields that are missing.
+//! - [`Sender`] asks the store whether an account may use an address, and enqueues: safe to repeat, and durable once it
+//!   answers.
+
+mod prepare;
+mod sender;
+
+pub use prepare::{Prepared, Refused, prepare};
+pub use sender::{SendError, Sender, Submission};
