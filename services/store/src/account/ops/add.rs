@@ -1,0 +1,196 @@
+//! Adding messages: by clients, and by delivery.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use mox_proto::delivery::v1::{DeliverResponse, DeliveryResult};
+use mox_proto::mail::v1::AppendResponse;
+use mox_proto::record::v1 as record;
+use mox_types::{AccountId, MailboxId, MessageId};
+use prost::Message as _;
+
+use crate::account::{AccountError, AccountTx, Op, Thread, Wanted, threads};
+use crate::content::{self, Owner, Staged};
+use crate::keys;
+
+/// A message to be added.
+#[derive(Clone)]
+pub struct NewMessage {
+    /// All that is known of it but where it comes to be: its ids, UID, mailbox and thread are filled in.
+    pub record: record::Message,
+    /// Flags and keywords.
+    pub flags: Wanted,
+    /// What was computed, encoded, for its prefix and content.
+    pub computed: Bytes,
+    /// The conversation that it belongs to.
+    pub thread: Thread,
+    /// The bytes.
+    pub content: Staged,
+}
+
+impl NewMessage {
+    fn size(&self) -> usize {
+        self.record.prefix.len() + self.computed.len() + self.content.bytes().map_or(0, Bytes::len) + 1024
+    }
+
+    /// Adds it to a mailbox, and answers with its UID and id. The quota is the caller's concern.
+    ///
+    /// # Errors
+    /// If the mailbox is gone or cannot take it.
+    pub fn add(&self, tx: &mut AccountTx, mailbox: MailboxId) -> Result<(u32, MessageId), AccountError> {
+        self.add_one_of(tx, mailbox, true)
+    }
+
+    /// As [`NewMessage::add`]. `introduce`: no other message that the operation added has the same content.
+    fn add_one_of(
+        &self,
+        tx: &mut AccountTx,
+        mailbox: MailboxId,
+        introduce: bool,
+    ) -> Result<(u32, MessageId), AccountError> {
+        let id = MessageId::new();
+        let mut message = self.record.clone();
+        let row = record::Row {
+            message_id: id.to_bytes(),
+            flags: self.flags.bits,
+            keywords: tx.keywords(&self.flags)?,
+            size: message.size,
+            received: message.received,
+            ..record::Row::default()
+        };
+        let uid = tx.insert_row(mailbox, row)?;
+        let account = tx.account();
+        message.id = id.to_bytes();
+        message.uid = uid;
+        message.mailbox_id = mailbox.to_bytes();
+        message.mailbox_original_id = mailbox.to_bytes();
+        message.create_modseq = tx.modseq();
+        message.content_id = self.content.id().to_bytes();
+        message.thread_id = self.thread.id.clone().unwrap_or_else(|| id.to_bytes());
+        message.thread_parents = self.thread.parent.iter().map(|p| p.to_bytes()).collect();
+        message.thread_missing_link = self.thread.missing_link;
+        if !message.message_id.is_empty() {
+            tx.put(keys::message_id(account, &threads::digest(&message.message_id), id), message.thread_id.clone());
+        }
+        tx.put(keys::message(account, id), message.encode_to_vec());
+        tx.put(keys::computed(account, id), self.computed.clone());
+        if introduce {
+            self.content.introduce(tx.extra());
+        }
+        content::refer(tx.extra(), self.content.id(), &Owner::message(account, id));
+        Ok((uid, id))
+    }
+}
+
+/// Adds messages to a mailbox, all or none.
+pub struct Append {
+    /// Canonical; has to exist (RFC 9051 §6.3.12).
+    pub mailbox: String,
+    /// In the order in which they get their UIDs.
+    pub messages: Vec<NewMessage>,
+}
+
+impl Op for Append {
+    type Output = AppendResponse;
+
+    async fn plan(&self, accounts: &mut [AccountTx]) -> Result<Self::Output, AccountError> {
+        let tx = &mut accounts[0];
+        let mailbox = tx.state().named(&self.mailbox).ok_or(AccountError::NoMailbox)?;
+        let (id, uid_validity) = (mailbox.id, mailbox.uid_validity);
+        tx.check_quota(self.messages.iter().map(|m| m.record.size).sum())?;
+        let mut uids = Vec::with_capacity(self.messages.len());
+        for message in &self.messages {
+            uids.push(message.add(tx, id)?.0);
+        }
+        Ok(AppendResponse { mailbox_id: id.to_bytes(), uid_validity, uids, modseq: tx.state().modseq() })
+    }
+
+    fn size(&self) -> usize {
+        self.messages.iter().map(NewMessage::size).sum()
+    }
+
+    fn conflict(&self) -> AccountError {
+        AccountError::NoContent
+    }
+}
+
+/// One recipient's message.
+pub struct Delivery {
+    /// Whose.
+    pub account: AccountId,
+    /// Canonical; made when missing.
+    pub mailbox: String,
+    /// For a rejected message: where it would have gone, canonical.
+    pub destined: Option<String>,
+    /// Each with its own prefix, and one content for all.
+    pub message: NewMessage,
+}
+
+/// Delivers to all recipients of a transaction.
+pub struct Deliver {
+    /// In the order of the answer.
+    pub deliveries: Vec<Delivery>,
+}
+
+impl Deliver {
+    /// The accounts that it needs.
+    #[must_use]
+    pub fn accounts(&self) -> Vec<AccountId> {
+        self.deliveries.iter().map(|d| d.account).collect()
+    }
+
+    fn one(tx: &mut AccountTx, delivery: &Delivery, introduce: bool) -> Result<MessageId, AccountError> {
+        tx.check_quota(delivery.message.record.size)?;
+        let (mailbox, created) = tx.ensure_mailbox(&delivery.mailbox)?;
+        for name in &created {
+            // What appears by itself is to be seen.
+            tx.set_subscribed(name, true)?;
+        }
+        let destined = delivery.destined.as_ref().and_then(|name| Some(tx.state().named(name)?.id));
+        match destined {
+            None => Ok(delivery.message.add_one_of(tx, mailbox, introduce)?.1),
+            Some(destined) => {
+                let mut message = delivery.message.clone();
+                message.record.mailbox_destined_id = destined.to_bytes();
+                Ok(message.add_one_of(tx, mailbox, introduce)?.1)
+            }
+        }
+    }
+}
+
+impl Op for Deliver {
+    type Output = DeliverResponse;
+
+    async fn plan(&self, accounts: &mut [AccountTx]) -> Result<Self::Output, AccountError> {
+        let places: BTreeMap<AccountId, usize> = accounts.iter().enumerate().map(|(n, tx)| (tx.account(), n)).collect();
+        let mut results = Vec::with_capacity(self.deliveries.len());
+        let mut introduced = false;
+        for delivery in &self.deliveries {
+            let place = places.get(&delivery.account).ok_or(AccountError::AccountGone)?;
+            results.push(match Self::one(&mut accounts[*place], delivery, !introduced) {
+                Ok(id) => {
+                    introduced = true;
+                    DeliveryResult { delivered: true, message_id: id.to_bytes(), ..DeliveryResult::default() }
+                }
+                // One recipient's full mailbox is no reason not to deliver to the others (RFC 5321 §4.2.5 has one reply
+                // for all, so smtp-in asked for the quota at RCPT; this is what happened since).
+                Err(AccountError::OverQuota) => DeliveryResult {
+                    smtp_code: 452,
+                    enhanced_code: "4.2.2".into(),
+                    text: "mailbox is full".into(),
+                    ..DeliveryResult::default()
+                },
+                Err(error) => return Err(error),
+            });
+        }
+        Ok(DeliverResponse { results })
+    }
+
+    fn size(&self) -> usize {
+        self.deliveries.iter().map(|d| d.message.size()).sum()
+    }
+
+    fn conflict(&self) -> AccountError {
+        AccountError::NoContent
+    }
+}

@@ -1,0 +1,17 @@
+//! The operations on accounts' mail.
+
+mod add;
+mod copy;
+mod expunge;
+mod flags;
+mod mailboxes;
+
+pub use add::{Append, Deliver, Delivery, NewMessage};
+pub use copy::Copy;
+pub use expunge::{Expunge, Purge};
+pub use flags::StoreFlags;
+pub use mailboxes::{CreateMailbox, DeleteMailbox, RenameMailbox, SetSubscribed};
+
+/// Most messages that one commit changes or copies. What is asked for more is done in several, so that other operations
+/// of the account need not wait long, and no commit is very large.
+pub const STEP_MESSAGES: usize = 2000;

@@ -1,0 +1,80 @@
+//! [`DeliveryService`]: incoming mail, for smtp-in.
+//!
+//! `LookupRecipient` says at RCPT who an address is, `Assess` decides after DATA what becomes of the message for each
+//! recipient and changes nothing, and `Deliver` keeps it for all recipients in one commit.
+
+mod assess;
+mod deliver;
+mod lookup;
+
+#[cfg(test)]
+mod tests;
+
+use futures::StreamExt as _;
+use mox_proto::delivery::v1 as api;
+use mox_proto::delivery::v1::delivery_service_server::DeliveryService;
+use mox_proto::mail::v1 as mail;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::account::Accounts;
+use crate::content::Contents;
+use crate::registry::Registry;
+
+/// Most bytes of an upload: above what any listener is set to take, which smtp-in sees to.
+const UPLOAD_MAX: u64 = 1 << 30;
+/// Most recipients of a transaction (RFC 5321 §4.5.3.1.8 wants at least 100; one commit keeps them all).
+const RECIPIENTS_MAX: usize = 1000;
+
+/// The service.
+#[derive(Clone)]
+pub struct Delivery {
+    accounts: Accounts,
+    contents: Contents,
+    registry: Registry,
+}
+
+impl Delivery {
+    /// Over the accounts, for the addresses of the committed configuration.
+    #[must_use]
+    pub fn new(accounts: Accounts, contents: Contents, registry: Registry) -> Self {
+        Self { accounts, contents, registry }
+    }
+}
+
+fn check_recipients(many: usize) -> Result<(), Status> {
+    if many == 0 || many > RECIPIENTS_MAX {
+        return Err(Status::invalid_argument("a transaction has 1 to 1000 recipients"));
+    }
+    Ok(())
+}
+
+fn is_upload(content: Option<&mail::Content>) -> bool {
+    matches!(content.and_then(|c| c.r#where.as_ref()), Some(mail::content::Where::UploadId(_)))
+}
+
+#[tonic::async_trait]
+impl DeliveryService for Delivery {
+    async fn lookup_recipient(
+        &self,
+        request: Request<api::LookupRecipientRequest>,
+    ) -> Result<Response<api::LookupRecipientResponse>, Status> {
+        self.do_lookup(request.get_ref()).await.map(Response::new)
+    }
+
+    async fn upload(
+        &self,
+        request: Request<Streaming<api::UploadRequest>>,
+    ) -> Result<Response<api::UploadResponse>, Status> {
+        let parts = request.into_inner().map(|part| part.map(|part| part.data));
+        let uploaded = self.contents.upload(Box::pin(parts), UPLOAD_MAX).await?;
+        Ok(Response::new(api::UploadResponse { upload_id: uploaded.id.to_bytes(), size: uploaded.size }))
+    }
+
+    async fn assess(&self, request: Request<api::AssessRequest>) -> Result<Response<api::AssessResponse>, Status> {
+        self.do_assess(request.get_ref()).await.map(Response::new)
+    }
+
+    async fn deliver(&self, request: Request<api::DeliverRequest>) -> Result<Response<api::DeliverResponse>, Status> {
+        self.do_deliver(request.into_inner()).await.map(Response::new)
+    }
+}

@@ -1,0 +1,101 @@
+//! Rows and changes of a mailbox.
+
+use mox_proto::mail::v1 as mail;
+use mox_proto::mail::v1::UidRange;
+use mox_proto::record::v1 as record;
+use mox_types::AccountId;
+use prost::Message as _;
+use tonic::Status;
+
+use super::{Mail, mailbox_id};
+use crate::account::{
+    AccountError, Columns, FromSnapshot, Packer, RANGES_MAX, changes, normalize, ranges_from, read_rows,
+};
+use crate::keys;
+
+/// Refuses more ranges than any client needs to send.
+pub(super) fn check_ranges(ranges: &[UidRange]) -> Result<(), Status> {
+    if ranges.len() > RANGES_MAX {
+        return Err(Status::invalid_argument("at most 200000 ranges of UIDs in a request"));
+    }
+    Ok(())
+}
+
+impl Mail {
+    pub(super) async fn do_list_rows(
+        &self,
+        account: AccountId,
+        request: &mail::ListRowsRequest,
+    ) -> Result<mail::ListRowsResponse, Status> {
+        check_ranges(&request.uids)?;
+        let id = mailbox_id(&request.mailbox_id)?;
+        let (state, index) = self.accounts.view(account, id, request.seen_modseq).await?;
+        let uid_next = state.mailbox(id)?.uid_next;
+        let ranges = if request.uids.is_empty() {
+            normalize(&[UidRange { first: request.first_uid.max(1), last: request.last_uid }], uid_next)
+        } else {
+            ranges_from(&normalize(&request.uids, uid_next), request.first_uid)
+        };
+        // "1:*" of an empty range would be turned around; what starts above the end is nothing.
+        let ranges = ranges_from(&ranges, request.first_uid);
+        let mut packer = Packer::new(Columns::from_bits(request.columns), &state.keywords);
+        let mut answer = mail::ListRowsResponse { modseq: state.modseq(), uid_next, ..Default::default() };
+        for (chunk, at) in index.ranges(&ranges) {
+            if packer.is_full() {
+                answer.next_uid = chunk.uids[at];
+                break;
+            }
+            let keywords = index.keyword_set(chunk.keywords[at]);
+            let (flags, modseq) = (chunk.flags[at], chunk.modseqs[at]);
+            packer.push(chunk.uids[at], flags, keywords, modseq, chunk.sizes[at], chunk.received[at]);
+        }
+        answer.rows = Some(packer.finish());
+        Ok(answer)
+    }
+
+    pub(super) async fn do_list_changes(
+        &self,
+        account: AccountId,
+        request: &mail::ListChangesRequest,
+    ) -> Result<mail::ListChangesResponse, Status> {
+        let id = mailbox_id(&request.mailbox_id)?;
+        let since = request.since_modseq;
+        let snapshot = self.accounts.db().snapshot().await.map_err(AccountError::from)?;
+        let records = vec![keys::account(account), keys::mailbox(account, id)];
+        let mut records = snapshot.get_many(records).await.map_err(AccountError::from)?.into_iter().flatten();
+        let (Some(account_record), mailbox) = (records.next(), records.next()) else {
+            return Err(AccountError::AccountGone.into());
+        };
+        let damaged = |_| AccountError::Damaged("an account");
+        let account_record = record::Account::decode(account_record.data).map_err(damaged)?;
+        let modseq = account_record.modseq;
+        let Some(mailbox) = mailbox else {
+            return Ok(mail::ListChangesResponse { modseq, mailbox_gone: true, ..Default::default() });
+        };
+        let uid_next = record::Mailbox::decode(mailbox.data).map_err(damaged)?.uid_next;
+        if since > modseq {
+            return Err(AccountError::Behind.into());
+        }
+        if since < account_record.log_watermark {
+            return Ok(mail::ListChangesResponse { modseq, resync: true, uid_next, ..Default::default() });
+        }
+        let found = changes(&*snapshot, account, id, since).await?;
+        let reader = FromSnapshot(&*snapshot);
+        let (rows, _) = read_rows(&reader, account, id, &found.changed, usize::MAX).await?;
+        drop(snapshot);
+        // Read later than the snapshot, so that it has all keywords that are in it.
+        let state = self.accounts.state(account, 0).await?;
+        let mut packer = Packer::new(Columns::from_bits(request.columns), &state.keywords);
+        for (uid, row) in rows {
+            packer.push(uid, row.flags, &row.keywords, row.modseq, row.size, row.received);
+        }
+        Ok(mail::ListChangesResponse {
+            rows: Some(packer.finish()),
+            vanished: found.vanished,
+            modseq: if found.more { found.modseq } else { modseq },
+            more: found.more,
+            uid_next,
+            ..Default::default()
+        })
+    }
+}

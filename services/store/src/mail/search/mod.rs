@@ -1,0 +1,226 @@
+//! Search, by looking at every message that may match.
+//!
+//! What the index knows is tested first: most messages are decided by it without being read. The others are read in
+//! batches: their records, then as much of their bytes as the search needs. One call does so much work and then says
+//! where to go on, so that a search of a large mailbox holds up nothing and can be given up.
+
+mod key;
+mod text;
+
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use mox_proto::mail::v1 as mail;
+use mox_proto::record::v1 as record;
+use mox_types::{AccountId, ContentId, MailboxId};
+use prost::Message as _;
+use std::sync::Arc;
+use tonic::Status;
+
+use self::key::{More, Row, Search, day_of};
+use super::messages::message_id;
+use super::{Mail, mailbox_id};
+use crate::account::{AccountError, Collector, FromSnapshot, Index, ranges_of, read_rows};
+use crate::content::{ContentError, INLINE_BYTES};
+use crate::keys;
+
+/// Messages that are read at a time.
+const BATCH: usize = 64;
+/// Messages that are decided at a time, read or not.
+const DECIDED: usize = 10_000;
+/// Bytes of messages that one call reads.
+const CALL_BYTES: usize = 64 << 20;
+/// Time that one call takes, about.
+const CALL_TIME: Duration = Duration::from_secs(2);
+/// Ranges of UIDs in an answer.
+const ANSWER_RANGES: usize = 60_000;
+
+/// A message to be decided.
+struct Candidate<'a> {
+    row: Row<'a>,
+    matches: Option<bool>,
+}
+
+impl Mail {
+    pub(super) async fn do_search(
+        &self,
+        account: AccountId,
+        request: mail::SearchRequest,
+    ) -> Result<mail::SearchResponse, Status> {
+        let id = mailbox_id(&request.mailbox_id)?;
+        let (state, index) = self.accounts.view(account, id, 0).await?;
+        let key = request.key.ok_or_else(|| Status::invalid_argument("a search without conditions"))?;
+        let uid_next = state.mailbox(id)?.uid_next;
+        let search = Arc::new(Search::compile(&key, &state.keywords, uid_next, self.accounts.now())?);
+        let start = Instant::now();
+        let mut found = Found::default();
+        let mut rows = rows(&index, request.from_uid);
+        let mut bytes = 0;
+        loop {
+            let mut batch: Vec<Candidate<'_>> = Vec::new();
+            let mut open = 0;
+            for row in rows.by_ref() {
+                let matches = search.root.test(&row, &More::default());
+                open += usize::from(matches.is_none());
+                batch.push(Candidate { row, matches });
+                if open >= BATCH || batch.len() >= DECIDED {
+                    break;
+                }
+            }
+            let Some(last) = batch.last().map(|c| c.row.uid) else { break };
+            if open > 0 {
+                bytes += self.decide(account, id, &search, &mut batch).await?;
+            }
+            for candidate in batch.iter().filter(|c| c.matches == Some(true)) {
+                found.uids.push(candidate.row.uid);
+                found.count += 1;
+                found.modseq = found.modseq.max(candidate.row.modseq);
+            }
+            let enough = bytes >= CALL_BYTES || start.elapsed() >= CALL_TIME || found.count >= ANSWER_RANGES;
+            if enough && last < uid_next {
+                found.next = last + 1;
+                break;
+            }
+        }
+        let uids = found.uids.into_ranges();
+        Ok(mail::SearchResponse { uids, next_uid: found.next, highest_modseq: found.modseq })
+    }
+
+    /// Reads the messages that are not decided yet, decides them, and answers with how many bytes that were.
+    async fn decide(
+        &self,
+        account: AccountId,
+        mailbox: MailboxId,
+        search: &Arc<Search>,
+        batch: &mut [Candidate<'_>],
+    ) -> Result<usize, Status> {
+        let uids = ranges_of(batch.iter().filter(|c| c.matches.is_none()).map(|c| c.row.uid));
+        let snapshot = self.accounts.db().snapshot().await.map_err(AccountError::from)?;
+        let reader = FromSnapshot(&*snapshot);
+        let (rows, _) = read_rows(&reader, account, mailbox, &uids, usize::MAX).await?;
+        let ids = rows.iter().map(|(_, row)| message_id(row)).collect::<Result<Vec<_>, _>>()?;
+        let messages = super::messages::records(&reader, account, &ids).await?;
+        let computed = match search.sent {
+            false => vec![None; ids.len()],
+            true => {
+                let keys = ids.iter().map(|id| keys::computed(account, *id)).collect();
+                crate::account::Reader::get_many(&reader, keys).await?
+            }
+        };
+        drop(snapshot);
+        let uids: Vec<u32> = rows.iter().map(|(uid, _)| *uid).collect();
+        let mut known = uids.into_iter().zip(messages.into_iter().zip(computed)).peekable();
+        let mut bytes = 0;
+        for candidate in batch.iter_mut().filter(|c| c.matches.is_none()) {
+            let Some((_, (message, computed))) = known.next_if(|(uid, _)| *uid == candidate.row.uid) else {
+                // Expunged meanwhile.
+                candidate.matches = Some(false);
+                continue;
+            };
+            let sent = match computed {
+                None => None,
+                Some(computed) => {
+                    let computed = mail::Computed::decode(computed)
+                        .map_err(|_| AccountError::Damaged("a message's structure"))?;
+                    let date = computed.envelope.and_then(|e| e.date);
+                    Some(date.and_then(|date| day_of(&date)))
+                }
+            };
+            let mut more = More { saved: Some(message.saved), sent: sent.or(Some(None)), texts: Vec::new() };
+            candidate.matches = search.root.test(&candidate.row, &more);
+            if candidate.matches.is_none() {
+                bytes += self.read_texts(search, &message, &candidate.row, &mut more).await?;
+                candidate.matches = search.root.test(&candidate.row, &more).or(Some(false));
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// Looks for the texts of a search in a message, in its header first if that may be enough and saves reading.
+    async fn read_texts(
+        &self,
+        search: &Arc<Search>,
+        message: &record::Message,
+        row: &Row<'_>,
+        more: &mut More,
+    ) -> Result<usize, Status> {
+        more.texts = vec![None; search.texts.len()];
+        let content = ContentId::try_from(&message.content_id).map_err(|_| AccountError::Damaged("a message"))?;
+        let large = message.size > INLINE_BYTES as u64;
+        let headers = search.texts.iter().any(|t| !t.needs_body());
+        let mut read = 0;
+        if large && headers {
+            let Some(start) = self.bytes_of(message, content, INLINE_BYTES as u64).await? else { return Ok(0) };
+            read += start.len();
+            // A header that goes on further is for the whole message to show.
+            if mox_message::header_end(&start) < start.len() {
+                text::search_header(&search.texts, &start, &mut more.texts);
+                if search.root.test(row, more).is_some() {
+                    return Ok(read);
+                }
+            }
+        }
+        let Some(whole) = self.bytes_of(message, content, u64::MAX).await? else { return Ok(read) };
+        read += whole.len();
+        let mut texts = vec![None; search.texts.len()];
+        more.texts = if large {
+            let search = search.clone();
+            let look = move || {
+                text::search_message(&search.texts, &whole, &mut texts);
+                texts
+            };
+            tokio::task::spawn_blocking(look).await.map_err(|_| Status::unavailable("the store is shutting down"))?
+        } else {
+            text::search_message(&search.texts, &whole, &mut texts);
+            texts
+        };
+        Ok(read)
+    }
+
+    /// The first bytes of a message, prefix included; `None` if it is gone by now.
+    async fn bytes_of(
+        &self,
+        message: &record::Message,
+        content: ContentId,
+        most: u64,
+    ) -> Result<Option<Bytes>, Status> {
+        let mut whole = BytesMut::from(&message.prefix[..]);
+        if most == u64::MAX {
+            match self.contents.bytes(content).await {
+                Ok(bytes) if whole.is_empty() => return Ok(Some(bytes)),
+                Ok(bytes) => whole.extend_from_slice(&bytes),
+                Err(ContentError::Gone(_)) => return Ok(None),
+                Err(error) => return Err(error.into()),
+            }
+            return Ok(Some(whole.freeze()));
+        }
+        let mut pieces = self.contents.read(content, 0..most);
+        while let Some(piece) = futures::StreamExt::next(&mut pieces).await {
+            match piece {
+                Ok(piece) => whole.extend_from_slice(&piece),
+                Err(ContentError::Gone(_)) => return Ok(None),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(Some(whole.freeze()))
+    }
+}
+
+#[derive(Default)]
+struct Found {
+    uids: Collector,
+    count: usize,
+    modseq: u64,
+    next: u32,
+}
+
+fn rows(index: &Index, from: u32) -> impl Iterator<Item = Row<'_>> {
+    index.range(from, u32::MAX).map(|(chunk, at)| Row {
+        uid: chunk.uids[at],
+        flags: chunk.flags[at],
+        keywords: index.keyword_set(chunk.keywords[at]),
+        modseq: chunk.modseqs[at],
+        size: chunk.sizes[at],
+        received: chunk.received[at],
+    })
+}
