@@ -1,0 +1,79 @@
+//! CAPABILITY (RFC 9051 §6.1.1).
+
+use bytes::BufMut;
+
+use crate::reply::Reply;
+use crate::session::Session;
+
+/// What holds in every state. Only what works is here.
+const ALWAYS: [&str; 18] = [
+    "IMAP4rev1",
+    "LITERAL+",
+    "SASL-IR",
+    "ID",
+    "ENABLE",
+    "IDLE",
+    "NAMESPACE",
+    "CHILDREN",
+    "LIST-EXTENDED",
+    "LIST-STATUS",
+    "SPECIAL-USE",
+    "CREATE-SPECIAL-USE",
+    "UIDPLUS",
+    "UNSELECT",
+    "MOVE",
+    "ESEARCH",
+    "WITHIN",
+    "STATUS=SIZE",
+];
+
+/// The capabilities of now, apart by spaces.
+pub(crate) fn list(session: &Session) -> String {
+    let mut out: Vec<String> = ALWAYS.map(str::to_owned).to_vec();
+    out.push(format!("APPENDLIMIT={}", crate::limits::APPEND));
+    match &session.login {
+        Some(login) => {
+            // An account's clients may use some extension wrongly.
+            let config = session.shared.config.current();
+            if let Some(account) = config.accounts.get(&login.account) {
+                let off = &account.imap_capabilities_disabled;
+                out.retain(|name| !off.iter().any(|o| o.eq_ignore_ascii_case(name)));
+            }
+        }
+        None => {
+            if session.info.tls.is_none() && session.tls.is_some() {
+                out.push("STARTTLS".to_owned());
+            }
+            if session.may_log_in() {
+                out.extend(mechanisms(session).into_iter().map(|name| format!("AUTH={name}")));
+            } else {
+                out.push("LOGINDISABLED".to_owned());
+            }
+        }
+    }
+    out.join(" ")
+}
+
+/// The SASL mechanisms of now, best first.
+pub(super) fn mechanisms(session: &Session) -> Vec<&'static str> {
+    let bound = session
+        .info
+        .tls
+        .as_ref()
+        .is_some_and(|t| t.exporter.is_some() || t.server_end_point.is_some());
+    let all = [
+        ("SCRAM-SHA-256-PLUS", bound),
+        ("SCRAM-SHA-256", true),
+        ("SCRAM-SHA-1-PLUS", bound),
+        ("SCRAM-SHA-1", true),
+        ("CRAM-MD5", true),
+        ("PLAIN", true),
+    ];
+    all.into_iter().filter(|m| m.1).map(|m| m.0).collect()
+}
+
+pub(super) fn run(session: &mut Session) -> Reply {
+    let line = format!("* CAPABILITY {}\r\n", list(session));
+    session.connection.out.put_slice(line.as_bytes());
+    Reply::ok("Done")
+}

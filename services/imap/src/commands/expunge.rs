@@ -1,0 +1,52 @@
+//! EXPUNGE and UID EXPUNGE (RFC 9051 §6.4.3, §6.4.9). What is gone is told as everything that changed is, before the
+//! reply.
+
+use mox_imap_proto::SequenceSet;
+use mox_proto::mail::v1::{ExpungeRequest, UidRange};
+
+use crate::Shared;
+use crate::commands::uids;
+use crate::reply::{Failed, Outcome, Reply};
+use crate::selected::{ranges, ranges_from};
+use crate::session::Session;
+
+pub(super) async fn run(session: &mut Session, set: Option<&SequenceSet>) -> Outcome {
+    let selected = session.writable()?;
+    let mut request = ExpungeRequest {
+        session: session.token()?,
+        key: mox_rpc::key(),
+        mailbox_id: selected.id.clone(),
+        uids: Vec::new(),
+    };
+    if let Some(set) = set {
+        request.uids = ranges(&uids(selected, set, true)?);
+        // To the store, none is all.
+        if request.uids.is_empty() {
+            return Ok(Reply::ok("Nothing to expunge"));
+        }
+    }
+    all(&session.shared, request).await?;
+    Ok(Reply::ok("Expunged"))
+}
+
+/// Expunges in as many calls as it takes.
+pub(super) async fn all(shared: &Shared, mut request: ExpungeRequest) -> Result<(), Failed> {
+    loop {
+        let answer = shared.mail().expunge(request.clone()).await?.into_inner();
+        if answer.next_uid == 0 {
+            return Ok(());
+        }
+        request.key = mox_rpc::key();
+        request.uids = if request.uids.is_empty() {
+            vec![UidRange {
+                first: answer.next_uid,
+                last: u32::MAX,
+            }]
+        } else {
+            ranges_from(&request.uids, answer.next_uid)
+        };
+        if request.uids.is_empty() {
+            return Ok(());
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! FETCH (RFC 9051 §6.4.5).
+//!
+//! Rows of flags, sizes and dates come in columns; envelopes and structures in pages of messages; contents in streams.
+//! Each page is written and sent before the next is asked for.
+
+use std::collections::HashSet;
+
+use bytes::Bytes;
+use mox_imap_proto::NumberSet;
+use mox_imap_proto::fetch::Fetch;
+use mox_proto::mail::v1::store_flags_request::Mode;
+use mox_proto::mail::v1::{
+    Flag, Flags, GetMessagesRequest, ListRowsRequest, Message, Rows, StoreFlagsRequest, UidRange,
+};
+
+use crate::Shared;
+use crate::commands::{expunge_issued, uids};
+use crate::connection::Connection;
+use crate::fetch::body::{self, Source, Told};
+use crate::fetch::plan::{Item, Plan};
+use crate::fetch::write::{self, Facts, FlagWriter};
+use crate::reply::{Failed, Outcome, Reply};
+use crate::rows;
+use crate::selected::{Selected, ranges, ranges_from};
+use crate::session::Session;
+
+pub(super) async fn run(session: &mut Session, fetch: &Fetch, uid: bool) -> Outcome {
+    if fetch.changed_since.is_some() || fetch.vanished {
+        return Err(Reply::bad("CONDSTORE and QRESYNC are not offered").into());
+    }
+    let selected = session.selected()?;
+    let set = uids(selected, &fetch.set, uid)?;
+    let mut plan = Plan::new(&fetch.items, uid)?;
+    plan.sets_seen &= !selected.read_only;
+    if set.is_empty() {
+        return Ok(Reply::ok("Done"));
+    }
+    let token = session.token()?;
+    let shared = session.shared.clone();
+    let Session {
+        selected: Some(selected),
+        connection,
+        ..
+    } = session
+    else {
+        return Err(Reply::bad("Select a mailbox first").into());
+    };
+    let mut run = Run {
+        shared: &shared,
+        token,
+        selected,
+        connection,
+        plan,
+        flags: FlagWriter::default(),
+    };
+    let told = if run.plan.parts() == 0 {
+        run.rows(&set).await?
+    } else {
+        run.messages(&set).await?
+    };
+    Ok(if told < set.count() {
+        expunge_issued(uid)
+    } else {
+        Reply::ok("Done")
+    })
+}
+
+struct Run<'s> {
+    shared: &'s Shared,
+    token: Bytes,
+    selected: &'s mut Selected,
+    connection: &'s mut Connection,
+    plan: Plan,
+    flags: FlagWriter,
+}
+
+impl Run<'_> {
+    /// Tells messages of which rows say enough. Answers how many.
+    async fn rows(&mut self, set: &NumberSet) -> Result<u64, Failed> {
+        let mut request = ListRowsRequest {
+            session: self.token.clone(),
+            mailbox_id: self.selected.id.clone(),
+            columns: self.plan.columns(),
+            seen_modseq: self.selected.modseq,
+            ..Default::default()
+        };
+        match set.ranges() {
+            // One range needs no list, and all of the mailbox not even that.
+            &[(first, last)] => (request.first_uid, request.last_uid) = (first, last),
+            _ => request.uids = ranges(set),
+        }
+        let mut told = 0;
+        loop {
+            let answer = self.shared.mail().list_rows(request.clone()).await?.into_inner();
+            let page = answer.rows.unwrap_or_default();
+            self.flags.new_page(&page.keyword_sets);
+            told += if self.plan.has_sections() {
+                self.page_with_sections(rows::iter(&page).map(|row| Facts::of_row(&row)))
+                    .await?
+            } else {
+                self.page_of_rows(&page).await?
+            };
+            if answer.next_uid == 0 {
+                return Ok(told);
+            }
+            request.first_uid = answer.next_uid;
+            request.uids = ranges_from(&request.uids, answer.next_uid);
+        }
+    }
+
+    /// The way that `UID FETCH 1:* (UID FLAGS)` takes, which every client takes at every start: nothing is allocated for
+    /// a message, and nothing awaited until a buffer is full.
+    async fn page_of_rows(&mut self, page: &Rows) -> Result<u64, Failed> {
+        let mut told = 0;
+        let mut walk = self.selected.view.walk();
+        let mut rows = rows::iter(page);
+        loop {
+            let mut more = false;
+            for row in rows.by_ref() {
+                let Some(number) = walk.number_of(row.uid) else {
+                    continue;
+                };
+                let facts = Facts::of_row(&row);
+                write::message(
+                    &self.plan.items,
+                    number,
+                    &facts,
+                    &mut self.flags,
+                    &mut self.connection.out,
+                );
+                told += 1;
+                if self.connection.out.len() >= crate::limits::OUTPUT_BYTES {
+                    more = true;
+                    break;
+                }
+            }
+            if !more {
+                return Ok(told);
+            }
+            self.connection.flush_if_large().await?;
+        }
+    }
+
+    /// Tells messages that need their envelope or structure. Answers how many.
+    async fn messages(&mut self, set: &NumberSet) -> Result<u64, Failed> {
+        let mut request = GetMessagesRequest {
+            session: self.token.clone(),
+            mailbox_id: self.selected.id.clone(),
+            uids: ranges(set),
+            parts: self.plan.parts(),
+        };
+        let mut told = 0;
+        loop {
+            let answer = self.shared.mail().get_messages(request.clone()).await?.into_inner();
+            self.flags.new_page(&[]);
+            told += if self.plan.has_sections() {
+                self.page_with_sections(answer.messages.iter().map(Facts::of_message))
+                    .await?
+            } else {
+                self.page_of_messages(&answer.messages).await?
+            };
+            request.uids = ranges_from(&request.uids, answer.next_uid);
+            if answer.next_uid == 0 || request.uids.is_empty() {
+                return Ok(told);
+            }
+        }
+    }
+
+    async fn page_of_messages(&mut self, messages: &[Message]) -> Result<u64, Failed> {
+        let mut told = 0;
+        for message in messages {
+            let Some(number) = self.selected.view.number_of(message.uid) else {
+                continue;
+            };
+            let facts = Facts::of_message(message);
+            write::message(
+                &self.plan.items,
+                number,
+                &facts,
+                &mut self.flags,
+                &mut self.connection.out,
+            );
+            told += 1;
+            self.connection.flush_if_large().await?;
+        }
+        Ok(told)
+    }
+
+    async fn page_with_sections<'f>(&mut self, page: impl Iterator<Item = Facts<'f>>) -> Result<u64, Failed> {
+        let mut walk = self.selected.view.walk();
+        let mut messages: Vec<Told<'f>> = page
+            .filter_map(|facts| {
+                Some(Told {
+                    number: walk.number_of(facts.uid)?,
+                    facts,
+                    with_flags: false,
+                })
+            })
+            .collect();
+        if self.plan.sets_seen {
+            self.see(&mut messages).await?;
+        }
+        let source = Source {
+            shared: self.shared,
+            token: &self.token,
+            mailbox: &self.selected.id,
+        };
+        let gone = body::send(&source, self.connection, &self.plan.items, &messages).await?;
+        Ok(messages.len() as u64 - gone)
+    }
+
+    /// Sets `\Seen` on those that are not (RFC 9051 §6.4.5), and has their flags told.
+    async fn see(&mut self, messages: &mut [Told<'_>]) -> Result<(), Failed> {
+        let unseen = messages
+            .iter()
+            .filter(|m| !m.facts.is_seen())
+            .map(|m| (m.facts.uid, m.facts.uid));
+        let mut uids: Vec<UidRange> = ranges(&NumberSet::from_ranges(unseen));
+        let asked = self.plan.items.contains(&Item::Flags);
+        let mut seen = HashSet::new();
+        while !uids.is_empty() {
+            let request = StoreFlagsRequest {
+                session: self.token.clone(),
+                key: mox_rpc::key(),
+                mailbox_id: self.selected.id.clone(),
+                uids: uids.clone(),
+                mode: Mode::Add.into(),
+                flags: Some(Flags {
+                    bits: Flag::Seen as u32,
+                    keywords: Vec::new(),
+                }),
+                unchanged_since: None,
+            };
+            let answer = self.shared.mail().store_flags(request).await?.into_inner();
+            self.selected.told.push(answer.modseq);
+            seen.extend(answer.rows.iter().flat_map(rows::iter).map(|row| row.uid));
+            uids = if answer.next_uid == 0 {
+                Vec::new()
+            } else {
+                ranges_from(&uids, answer.next_uid)
+            };
+        }
+        for message in messages.iter_mut().filter(|m| seen.contains(&m.facts.uid)) {
+            message.facts.set_seen();
+            message.with_flags = !asked;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,26 @@
+//! ID (RFC 2971).
+
+use bytes::BufMut;
+
+use crate::reply::Reply;
+use crate::session::Session;
+
+pub(super) fn run(session: &mut Session, pairs: &[(String, Option<String>)]) -> Reply {
+    let value = |key: &str| {
+        let pair = pairs.iter().find(|(name, _)| name.eq_ignore_ascii_case(key));
+        pair.and_then(|(_, value)| value.as_deref()).unwrap_or_default()
+    };
+    tracing::info!(
+        name = value("name"),
+        version = value("version"),
+        os = value("os"),
+        "client"
+    );
+    let line = concat!(
+        "* ID (\"name\" \"mox\" \"version\" \"",
+        env!("CARGO_PKG_VERSION"),
+        "\")\r\n"
+    );
+    session.connection.out.put_slice(line.as_bytes());
+    Reply::ok("Done")
+}

@@ -1,0 +1,32 @@
+//! RENAME (RFC 9051 §6.3.6).
+
+use mox_imap_proto::mailbox;
+use mox_proto::mail::v1::RenameMailboxRequest;
+
+use crate::names;
+use crate::reply::{Outcome, Reply};
+use crate::session::Session;
+
+pub(super) async fn run(session: &mut Session, from: &str, to: &str) -> Outcome {
+    let session_token = session.token()?;
+    if mailbox::is_inbox(to) {
+        return Err(Reply::no("INBOX is always there").code("ALREADYEXISTS").into());
+    }
+    let (from, to) = (names::kept(from), names::kept(to));
+    let request = RenameMailboxRequest {
+        session: session_token,
+        key: mox_rpc::key(),
+        from: from.clone(),
+        to: to.clone(),
+    };
+    session.shared.mail().rename_mailbox(request).await?;
+    // A selected mailbox stays selected under its new name; the inbox stays, and its messages are seen to go.
+    if let Some(selected) = &mut session.selected
+        && !mailbox::is_inbox(&from)
+        && let Some(rest) = selected.name.strip_prefix(from.as_str())
+        && (rest.is_empty() || rest.starts_with(mailbox::SEPARATOR))
+    {
+        selected.name = format!("{to}{rest}");
+    }
+    Ok(Reply::ok("Renamed"))
+}

@@ -1,0 +1,307 @@
+//! Messages with sections: their octets go from the store to the client in pieces, so that neither a large message nor a
+//! slow reader holds memory.
+
+use std::collections::VecDeque;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use mox_imap_proto::section::Partial;
+use mox_imap_proto::write::put_literal_header;
+use mox_proto::mail::v1::{ContentRange, ReadContentsRequest, ReadContentsResponse};
+use mox_rpc::with_deadline;
+use tonic::{Status, Streaming};
+
+use crate::Shared;
+use crate::connection::Connection;
+use crate::fetch::header;
+use crate::fetch::plan::{Item, SectionItem};
+use crate::fetch::section::{Found, find};
+use crate::fetch::write::{self, Facts, FlagWriter};
+use crate::limits;
+use crate::reply::{Failed, Stop};
+
+/// A message to be told: its number, what is known, and what to tell of it.
+pub(crate) struct Told<'a> {
+    pub number: u32,
+    pub facts: Facts<'a>,
+    /// Flags are told although they were not asked for, as they changed.
+    pub with_flags: bool,
+}
+
+/// Where contents are read from.
+pub(crate) struct Source<'a> {
+    pub shared: &'a Shared,
+    pub token: &'a Bytes,
+    pub mailbox: &'a Bytes,
+}
+
+/// Tells messages with their sections. Answers how many of them were gone.
+pub(crate) async fn send(
+    source: &Source<'_>,
+    connection: &mut Connection,
+    items: &[Item],
+    messages: &[Told<'_>],
+) -> Result<u64, Failed> {
+    let mut gone = 0;
+    for batch in messages.chunks(limits::CONTENT_BATCH) {
+        let ranges: Vec<ContentRange> = batch.iter().flat_map(|told| ranges(items, &told.facts)).collect();
+        let mut contents = Contents {
+            stream: None,
+            ranges: ranges.len(),
+            at: 0,
+            ahead: VecDeque::new(),
+        };
+        if !ranges.is_empty() {
+            let request = ReadContentsRequest {
+                session: source.token.clone(),
+                mailbox_id: source.mailbox.clone(),
+                ranges,
+            };
+            // The stream waits for as long as the client may take to read.
+            let request = with_deadline(request, 2 * limits::OUTPUT);
+            contents.stream = Some(source.shared.mail().read_contents(request).await?.into_inner());
+        }
+        let mut flags = FlagWriter::default();
+        for told in batch {
+            if !one(connection, items, told, &mut contents, &mut flags).await? {
+                gone += 1;
+            }
+        }
+    }
+    Ok(gone)
+}
+
+/// The octets that a section needs to be read.
+fn wanted(item: &SectionItem, facts: &Facts<'_>) -> Option<(u64, u64)> {
+    let root = facts.computed.and_then(|c| c.structure.as_ref());
+    let (offset, length) = match find(&item.section, root, facts.size) {
+        Found::Absent => return None,
+        Found::Range { offset, length } => {
+            let (skip, length) = clip(item.partial, length);
+            (offset + skip, length)
+        }
+        Found::Fields { offset, length, .. } => (offset, length.min(limits::HEADER)),
+    };
+    // To the store, no length is all that is left.
+    (length > 0).then_some((offset, length))
+}
+
+fn ranges(items: &[Item], facts: &Facts<'_>) -> Vec<ContentRange> {
+    let sections = items
+        .iter()
+        .filter_map(|i| if let Item::Section(s) = i { Some(s) } else { None });
+    let range = |(offset, length)| ContentRange {
+        uid: facts.uid,
+        offset,
+        length,
+    };
+    sections.filter_map(|s| wanted(s, facts)).map(range).collect()
+}
+
+/// Where in so many octets a partial range starts, and how many it has.
+fn clip(partial: Option<Partial>, length: u64) -> (u64, u64) {
+    let Some(partial) = partial else { return (0, length) };
+    let offset = partial.offset.min(length);
+    (offset, partial.length.min(length - offset))
+}
+
+/// Tells one message; answers false if it is gone.
+async fn one(
+    connection: &mut Connection,
+    items: &[Item],
+    told: &Told<'_>,
+    contents: &mut Contents,
+    flags: &mut FlagWriter,
+) -> Result<bool, Failed> {
+    // What is told of a message must be sent only when it is known to be there.
+    let start = connection.out.len();
+    let mut sent = false;
+    write::begin(told.number, &mut connection.out);
+    let extra = told.with_flags.then_some(&Item::Flags);
+    for (i, item) in items.iter().chain(extra).enumerate() {
+        if i > 0 {
+            connection.out.put_u8(b' ');
+        }
+        let Item::Section(section) = item else {
+            write::item(item, &told.facts, flags, &mut connection.out);
+            continue;
+        };
+        connection.out.put_slice(&section.label);
+        let there = contents.section(connection, section, &told.facts).await?;
+        if !there && !sent {
+            connection.out.truncate(start);
+            contents.skip_message(items, section, &told.facts).await?;
+            return Ok(false);
+        }
+        if !there {
+            // It went while it was told.
+            connection.out.put_slice(b"NIL");
+        }
+        sent = true;
+    }
+    connection.out.put_slice(b")\r\n");
+    connection.flush_if_large().await?;
+    Ok(true)
+}
+
+/// The ranges of a batch, as they are read one after the other.
+struct Contents {
+    stream: Option<Streaming<ReadContentsResponse>>,
+    ranges: usize,
+    /// The range that is read next.
+    at: usize,
+    /// Read, and not yet looked at.
+    ahead: VecDeque<ReadContentsResponse>,
+}
+
+impl Contents {
+    /// Writes a section's value; answers false if the message is gone, and nothing was written.
+    async fn section(
+        &mut self,
+        connection: &mut Connection,
+        item: &SectionItem,
+        facts: &Facts<'_>,
+    ) -> Result<bool, Failed> {
+        let root = facts.computed.and_then(|c| c.structure.as_ref());
+        let found = find(&item.section, root, facts.size);
+        let Some((_, length)) = wanted(item, facts) else {
+            match found {
+                Found::Absent => connection.out.put_slice(b"NIL"),
+                Found::Range { .. } => connection.out.put_slice(b"\"\""),
+                Found::Fields { names, without, .. } => {
+                    value(&header::filter(b"", names, without), item.partial, &mut connection.out);
+                }
+            }
+            return Ok(true);
+        };
+        if let Found::Fields { names, without, .. } = found {
+            let Some(all) = self.collect(length).await? else {
+                return Ok(false);
+            };
+            value(&header::filter(&all, names, without), item.partial, &mut connection.out);
+            return Ok(true);
+        }
+        self.stream(connection, length).await
+    }
+
+    /// Sends a range as a literal.
+    async fn stream(&mut self, connection: &mut Connection, length: u64) -> Result<bool, Failed> {
+        let mut left = length;
+        let mut begun = false;
+        loop {
+            let piece = match self.next().await {
+                Ok(piece) => piece,
+                Err(status) if !begun => return Err(status.into()),
+                Err(status) => return Err(cut_off(&status)),
+            };
+            if piece.missing && !begun {
+                return Ok(false);
+            }
+            if !begun {
+                put_literal_header(&mut connection.out, length);
+                connection.in_literal = true;
+                begun = true;
+            }
+            left = match left.checked_sub(piece.data.len() as u64) {
+                Some(left) if !piece.missing => left,
+                // The literal's size has been told.
+                _ => {
+                    return Err(cut_off(&Status::data_loss(
+                        "the message is not as long as its record says",
+                    )));
+                }
+            };
+            connection.send(&piece.data).await?;
+            if piece.end {
+                break;
+            }
+        }
+        if left > 0 {
+            return Err(cut_off(&Status::data_loss(
+                "the message is shorter than its record says",
+            )));
+        }
+        connection.in_literal = false;
+        Ok(true)
+    }
+
+    /// Reads a range, which is small.
+    async fn collect(&mut self, length: u64) -> Result<Option<BytesMut>, Failed> {
+        let mut all = BytesMut::with_capacity(usize::try_from(length).unwrap_or_default());
+        loop {
+            let piece = self.next().await?;
+            if piece.missing {
+                return Ok(None);
+            }
+            all.extend_from_slice(&piece.data);
+            if piece.end {
+                return Ok(Some(all));
+            }
+        }
+    }
+
+    /// The next piece of the range that is read; with its last, the next range is on.
+    async fn next(&mut self) -> Result<ReadContentsResponse, Status> {
+        let piece = match self.ahead.pop_front() {
+            Some(piece) => piece,
+            None => match &mut self.stream {
+                Some(stream) => stream.message().await?,
+                None => None,
+            }
+            .ok_or_else(|| Status::unavailable("the contents ended early"))?,
+        };
+        if usize::try_from(piece.range).ok() != Some(self.at) || self.at >= self.ranges {
+            return Err(Status::internal(
+                "contents came in another order than they were asked for",
+            ));
+        }
+        if piece.end || piece.missing {
+            self.at += 1;
+        }
+        Ok(piece)
+    }
+
+    /// Passes over what is left to be read of a message that is gone, of which `section` was the first that was read.
+    async fn skip_message(&mut self, items: &[Item], section: &SectionItem, facts: &Facts<'_>) -> Result<(), Failed> {
+        let sections = items
+            .iter()
+            .filter_map(|i| if let Item::Section(s) = i { Some(s) } else { None });
+        let after = sections.skip_while(|s| *s != section).skip(1);
+        for _ in after.filter(|s| wanted(s, facts).is_some()) {
+            while !{
+                let piece = self.next().await?;
+                piece.end || piece.missing
+            } {}
+        }
+        Ok(())
+    }
+}
+
+/// A literal was begun that can't be completed: there is nothing to say but to end.
+fn cut_off(status: &Status) -> Failed {
+    tracing::error!(error = %status, "a message can't be sent whole, ending the connection");
+    Stop::Closed(std::io::Error::other(status.to_string())).into()
+}
+
+/// A value that is in memory.
+fn value(all: &[u8], partial: Option<Partial>, out: &mut BytesMut) {
+    let (skip, length) = clip(partial, all.len() as u64);
+    let range = usize::try_from(skip).unwrap_or(usize::MAX)..usize::try_from(skip + length).unwrap_or(usize::MAX);
+    let part = all.get(range).unwrap_or_default();
+    put_literal_header(out, part.len() as u64);
+    out.put_slice(part);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn partial_ranges_stay_within() {
+        let p = |offset, length| Some(Partial { offset, length });
+        assert_eq!(clip(None, 10), (0, 10));
+        assert_eq!(clip(p(2, 3), 10), (2, 3));
+        assert_eq!(clip(p(8, 5), 10), (8, 2));
+        assert_eq!(clip(p(20, 5), 10), (10, 0));
+        assert_eq!(clip(p(0, u64::MAX), 10), (0, 10));
+    }
+}

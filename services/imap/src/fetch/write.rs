@@ -1,0 +1,194 @@
+//! The answer for one message, as far as it needs no contents.
+
+use bytes::{BufMut, BytesMut};
+use mox_imap_proto::datetime::DateTime;
+use mox_imap_proto::write::put_number;
+use mox_proto::mail::v1::{Computed, Flag, KeywordSet, Message};
+
+use crate::fetch::plan::Item;
+use crate::fetch::{envelope, structure};
+use crate::names;
+use crate::rows::Row;
+
+/// What is known of a message.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Facts<'a> {
+    pub uid: u32,
+    pub flags: FlagSet<'a>,
+    pub size: u64,
+    pub received: i64,
+    pub computed: Option<&'a Computed>,
+}
+
+/// Flags; keywords as those of a page's set, or as they are.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FlagSet<'a> {
+    pub bits: u32,
+    /// Number of the page's keyword set, or 0 if there is no page.
+    set: u32,
+    keywords: &'a [String],
+}
+
+impl<'a> Facts<'a> {
+    pub(crate) fn of_row(row: &Row<'a>) -> Self {
+        let flags = FlagSet {
+            bits: row.bits,
+            set: row.keyword_set,
+            keywords: row.keywords,
+        };
+        Self {
+            uid: row.uid,
+            flags,
+            size: row.size,
+            received: row.received,
+            computed: None,
+        }
+    }
+
+    pub(crate) fn of_message(message: &'a Message) -> Self {
+        let flags = message.flags.as_ref();
+        let keywords = flags.map_or(&[][..], |f| &f.keywords);
+        Self {
+            uid: message.uid,
+            flags: FlagSet {
+                bits: flags.map_or(0, |f| f.bits),
+                set: 0,
+                keywords,
+            },
+            size: message.size,
+            received: message.received,
+            computed: message.computed.as_ref(),
+        }
+    }
+
+    pub(crate) fn is_seen(&self) -> bool {
+        self.flags.bits & Flag::Seen as u32 != 0
+    }
+
+    pub(crate) fn set_seen(&mut self) {
+        self.flags.bits |= Flag::Seen as u32;
+    }
+}
+
+/// Writes flags; most messages of a page have the same ones as the message before, so their text is kept.
+#[derive(Debug, Default)]
+pub(crate) struct FlagWriter {
+    last: Option<(u32, u32)>,
+    text: Vec<u8>,
+}
+
+impl FlagWriter {
+    /// Must be told of a new page, whose keyword sets are others.
+    pub(crate) fn new_page(&mut self, _sets: &[KeywordSet]) {
+        self.last = None;
+    }
+
+    #[inline]
+    pub(crate) fn write(&mut self, flags: &FlagSet<'_>, out: &mut BytesMut) {
+        let key = (flags.bits, flags.set);
+        // Keywords without a set have no number to be recognized by.
+        let known = self.last == Some(key) && (flags.set != 0 || flags.keywords.is_empty());
+        if !known {
+            self.text.clear();
+            names::write_flags(flags.bits, flags.keywords, &mut self.text);
+            self.last = (flags.set != 0 || flags.keywords.is_empty()).then_some(key);
+        }
+        out.put_slice(&self.text);
+    }
+}
+
+/// Writes an item other than a section.
+#[inline]
+pub(crate) fn item(item: &Item, facts: &Facts<'_>, flags: &mut FlagWriter, out: &mut BytesMut) {
+    match item {
+        Item::Uid => {
+            out.put_slice(b"UID ");
+            put_number(out, u64::from(facts.uid));
+        }
+        Item::Flags => {
+            out.put_slice(b"FLAGS ");
+            flags.write(&facts.flags, out);
+        }
+        Item::InternalDate => {
+            out.put_slice(b"INTERNALDATE ");
+            DateTime(facts.received).write(out);
+        }
+        Item::Size => {
+            out.put_slice(b"RFC822.SIZE ");
+            put_number(out, facts.size);
+        }
+        Item::Envelope => {
+            out.put_slice(b"ENVELOPE ");
+            envelope::write(facts.computed.and_then(|c| c.envelope.as_ref()), out);
+        }
+        Item::Body => {
+            out.put_slice(b"BODY ");
+            structure::write(facts.computed.and_then(|c| c.structure.as_ref()), false, out);
+        }
+        Item::BodyStructure => {
+            out.put_slice(b"BODYSTRUCTURE ");
+            structure::write(facts.computed.and_then(|c| c.structure.as_ref()), true, out);
+        }
+        Item::Section(_) => {}
+    }
+}
+
+/// `* 12 FETCH (`
+#[inline]
+pub(crate) fn begin(number: u32, out: &mut BytesMut) {
+    out.put_slice(b"* ");
+    put_number(out, u64::from(number));
+    out.put_slice(b" FETCH (");
+}
+
+/// Writes the answer for a message whose items need no contents.
+#[inline]
+pub(crate) fn message(items: &[Item], number: u32, facts: &Facts<'_>, flags: &mut FlagWriter, out: &mut BytesMut) {
+    begin(number, out);
+    for (i, one) in items.iter().enumerate() {
+        if i > 0 {
+            out.put_u8(b' ');
+        }
+        item(one, facts, flags, out);
+    }
+    out.put_slice(b")\r\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rows;
+    use mox_proto::mail::v1::Rows;
+
+    #[test]
+    fn rows_are_written() {
+        let rows = Rows {
+            uid_delta: vec![5, 1, 1, 1],
+            flags: vec![1, 1, 0, 9],
+            keyword_set: vec![0, 1, 1, 0],
+            keyword_sets: vec![KeywordSet {
+                keywords: vec!["work".into()],
+            }],
+            size: vec![1, 22, 333, 0],
+            received: vec![0; 4],
+            ..Default::default()
+        };
+        let mut out = BytesMut::new();
+        let mut flags = FlagWriter::default();
+        flags.new_page(&rows.keyword_sets);
+        for (number, row) in (1..).zip(rows::iter(&rows)) {
+            message(
+                &[Item::Uid, Item::Flags, Item::Size],
+                number,
+                &Facts::of_row(&row),
+                &mut flags,
+                &mut out,
+            );
+        }
+        let want = "* 1 FETCH (UID 5 FLAGS (\\Seen) RFC822.SIZE 1)\r\n\
+            * 2 FETCH (UID 6 FLAGS (\\Seen work) RFC822.SIZE 22)\r\n\
+            * 3 FETCH (UID 7 FLAGS (work) RFC822.SIZE 333)\r\n\
+            * 4 FETCH (UID 8 FLAGS (\\Seen \\Deleted) RFC822.SIZE 0)\r\n";
+        assert_eq!(out, want.as_bytes());
+    }
+}

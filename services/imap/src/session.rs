@@ -1,0 +1,357 @@
+//! The state machine of a session (RFC 9051 §3): reads commands in order, runs them, and tells what changed meanwhile
+//! after each.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::{BufMut, Bytes};
+use mox_imap_proto::append::{self, Append};
+use mox_imap_proto::cursor::Names;
+use mox_imap_proto::{Command, Cursor, ErrorKind, Event, Failure, Framer, LiteralHeader, Tagged, parse_command};
+use mox_service::{BoxStream, ConnInfo, GRACE, Shutdown};
+use mox_telemetry::TraceKind;
+
+use crate::Shared;
+use crate::commands;
+use crate::connection::Connection;
+use crate::limits;
+use crate::reply::{Failed, Outcome, Reply, Stop};
+use crate::selected::Selected;
+use crate::watch::Subscription;
+
+/// Whom a session is.
+pub(crate) struct Login {
+    /// For every call to the store.
+    pub token: Bytes,
+    pub account: String,
+    pub subscription: Subscription,
+}
+
+/// A client's session.
+pub(crate) struct Session {
+    pub shared: Arc<Shared>,
+    pub connection: Connection,
+    pub info: ConnInfo,
+    pub listener: Arc<mox_config::Listener>,
+    pub tls: Option<mox_service::TlsAcceptorConfig>,
+    pub framer: Framer,
+    pub shutdown: Shutdown,
+    /// After login.
+    pub login: Option<Login>,
+    /// After SELECT or EXAMINE.
+    pub selected: Option<Selected>,
+    /// How mailbox names travel.
+    pub names: Names,
+    pub failed_logins: u32,
+    bad_commands: u32,
+}
+
+/// What a client sent.
+enum Input {
+    Command(Tagged<Command>),
+    Append(Tagged<Append>, LiteralHeader),
+    Failure(Failure),
+    /// A literal that is too large, and was declined.
+    Declined(String),
+}
+
+impl Session {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        stream: BoxStream,
+        info: ConnInfo,
+        listener: Arc<mox_config::Listener>,
+        tls: Option<mox_service::TlsAcceptorConfig>,
+        shutdown: Shutdown,
+    ) -> Self {
+        Self {
+            shared,
+            connection: Connection::new(stream),
+            info,
+            listener,
+            tls,
+            framer: Framer::default(),
+            shutdown,
+            login: None,
+            selected: None,
+            names: Names::Utf7,
+            failed_logins: 0,
+            bad_commands: 0,
+        }
+    }
+
+    /// Runs the session to its end.
+    pub(crate) async fn run(mut self) {
+        let shutdown = self.shutdown.clone();
+        let stop = tokio::select! {
+            stop = self.converse() => stop,
+            () = last_moment(&shutdown) => Stop::Bye("The server is shutting down".into()),
+        };
+        match &stop {
+            Stop::Closed(error) => tracing::debug!(%error, "connection closed"),
+            Stop::Bye(text) => {
+                tracing::debug!(text = %text, "ending the session");
+                self.connection.bye(text).await;
+            }
+            Stop::Logout => {}
+        }
+        self.connection.close().await;
+        if let Some(login) = self.login.take() {
+            let Login { token, .. } = login;
+            let request = mox_proto::auth::v1::EndSessionRequest { session: token };
+            // A token that is not ended expires.
+            let _ = self.shared.auth().end_session(request).await;
+        }
+    }
+
+    async fn converse(&mut self) -> Stop {
+        self.greet();
+        loop {
+            let input = match self.input().await {
+                Ok(input) => input,
+                Err(stop) => return stop,
+            };
+            if let Err(stop) = self.answer(input).await {
+                return stop;
+            }
+        }
+    }
+
+    fn greet(&mut self) {
+        let capabilities = commands::capability::list(self);
+        let host = self.shared.hostname.as_str();
+        self.connection
+            .out
+            .put_slice(format!("* OK [CAPABILITY {capabilities}] {host} ready\r\n").as_bytes());
+    }
+
+    /// The next command.
+    async fn input(&mut self) -> Result<Input, Stop> {
+        loop {
+            match self.framer.next(&mut self.connection.input) {
+                Err(error) => return Err(Stop::Bye(error.to_string().into())),
+                Ok(Event::NeedMore) => self.wait_for_input().await?,
+                Ok(Event::Command(data)) => {
+                    return Ok(match parse_command(&data, self.names) {
+                        Ok(command) => Input::Command(command),
+                        Err(failure) => Input::Failure(failure),
+                    });
+                }
+                Ok(Event::Literal(header)) => {
+                    if let Some(input) = self.literal(header)? {
+                        return Ok(input);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Decides about a literal that was announced.
+    fn literal(&mut self, header: LiteralHeader) -> Result<Option<Input>, Stop> {
+        if self.login.is_some()
+            && let Some(append) = append::parse_start(self.framer.start(&self.connection.input), self.names)
+        {
+            self.framer.take_start(&mut self.connection.input);
+            return Ok(Some(Input::Append(append, header)));
+        }
+        let most = if self.login.is_some() {
+            mox_imap_proto::limits::COMMAND_LITERALS
+        } else {
+            mox_imap_proto::limits::LITERALS_BEFORE_LOGIN
+        };
+        match self.framer.accept(most) {
+            Ok(()) => {
+                if header.synchronizing {
+                    self.connection.out.put_slice(b"+ Ready for literal data\r\n");
+                }
+                Ok(None)
+            }
+            // RFC 7888 §4: what is sent without asking can only be read or cut off.
+            Err(error) if !header.synchronizing => Err(Stop::Bye(error.to_string().into())),
+            Err(_) => {
+                let start = self.framer.take_start(&mut self.connection.input);
+                let tag = Cursor::new(&start, self.names).tag().unwrap_or("*").to_owned();
+                Ok(Some(Input::Declined(tag)))
+            }
+        }
+    }
+
+    /// Waits for the client, and for reasons to end the session meanwhile.
+    async fn wait_for_input(&mut self) -> Result<(), Stop> {
+        self.connection.flush().await?;
+        if !self.framer.is_idle(&self.connection.input) {
+            return self.connection.fill_soon(limits::COMMAND_ROOM).await;
+        }
+        self.connection.shrink();
+        let limit = if self.login.is_some() {
+            limits::INACTIVE
+        } else {
+            limits::INACTIVE_BEFORE_LOGIN
+        };
+        let Self {
+            connection,
+            login,
+            shutdown,
+            ..
+        } = self;
+        let revoked = async {
+            match login {
+                Some(login) => login.subscription.changed(u64::MAX).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = shutdown.begun() => Err(Stop::Bye("The server is shutting down, try again later".into())),
+            filled = connection.fill(limits::COMMAND_ROOM) => filled,
+            _ = revoked => Err(Stop::Bye("This session has ended, please log in again".into())),
+            () = tokio::time::sleep(limit) => Err(Stop::Bye("Inactive for too long".into())),
+        }
+    }
+
+    async fn answer(&mut self, input: Input) -> Result<(), Stop> {
+        let started = Instant::now();
+        let (tag, name, outcome) = match input {
+            Input::Command(Tagged { tag, value }) => {
+                let name = value.name();
+                self.trace(&tag, &value);
+                let outcome = Box::pin(commands::run(self, &tag, value)).await;
+                (tag, name, outcome)
+            }
+            Input::Append(Tagged { tag, value }, header) => (
+                tag,
+                "APPEND",
+                Box::pin(commands::append::run(self, value, header)).await,
+            ),
+            Input::Declined(tag) => (
+                tag,
+                "",
+                Err(Reply::bad("The literals of the command are too large")
+                    .code("TOOBIG")
+                    .into()),
+            ),
+            Input::Failure(failure) => {
+                let tag = failure.tag.clone().unwrap_or_else(|| "*".to_owned());
+                (tag, failure.name.unwrap_or_default(), Err(refuse(&failure).into()))
+            }
+        };
+        let reply = self.settle(outcome, name).await;
+        let seconds = started.elapsed().as_secs_f64();
+        let result = reply.as_ref().map_or("end", Reply::result);
+        self.shared.metrics.command(name, result, seconds);
+        tracing::debug!(command = name, result, seconds, "command");
+        let reply = reply?;
+        reply.write(&tag, &mut self.connection.out);
+        self.connection.flush_if_large().await?;
+        if reply.condition == crate::reply::Condition::Bad {
+            self.bad_commands += 1;
+            if self.bad_commands >= limits::BAD_COMMANDS {
+                return Err(Stop::Bye("Too many bad commands".into()));
+            }
+        } else {
+            self.bad_commands = 0;
+        }
+        Ok(())
+    }
+
+    /// A command's end: before its reply, what changed is told.
+    async fn settle(&mut self, outcome: Outcome, name: &'static str) -> Result<Reply, Stop> {
+        let reply = match outcome {
+            Ok(reply) | Err(Failed::Reply(reply)) => reply,
+            Err(Failed::Stop(stop)) => return Err(stop),
+        };
+        match self.report(name).await {
+            Ok(()) | Err(Failed::Reply(_)) => Ok(reply),
+            Err(Failed::Stop(stop)) => Err(stop),
+        }
+    }
+
+    /// Tells what changed in the selected mailbox, as far as the command that ends here allows.
+    async fn report(&mut self, name: &'static str) -> Result<(), Failed> {
+        let (Some(selected), Some(login)) = (&mut self.selected, &self.login) else {
+            return Ok(());
+        };
+        // RFC 9051 §7.5.1: sequence numbers must not change under a command that uses them.
+        let may_expunge = !matches!(name, "FETCH" | "STORE" | "SEARCH");
+        // The hint may be late, which is well for what only happens to be a chance to tell. A client that asks, or
+        // has changed something, is told what is true now.
+        let must_ask = !matches!(
+            name,
+            "FETCH" | "UID FETCH" | "SEARCH" | "UID SEARCH" | "" | "SELECT" | "EXAMINE"
+        );
+        let hint = login.subscription.hint();
+        if hint.revoked {
+            return Err(Stop::Bye("This session has ended, please log in again".into()).into());
+        }
+        if must_ask || hint.modseq > selected.modseq {
+            selected.catch_up(&self.shared, &login.token).await?;
+        }
+        selected.tell(&self.shared, may_expunge, &mut self.connection.out);
+        Ok(())
+    }
+
+    /// The login, which the command needs.
+    pub(crate) fn login(&self) -> Result<&Login, Failed> {
+        self.login.as_ref().ok_or_else(|| Reply::bad("Log in first").into())
+    }
+
+    /// The session's token, which the command needs.
+    pub(crate) fn token(&self) -> Result<Bytes, Failed> {
+        Ok(self.login()?.token.clone())
+    }
+
+    /// The selected mailbox, which the command needs.
+    pub(crate) fn selected(&self) -> Result<&Selected, Failed> {
+        self.login()?;
+        self.selected
+            .as_ref()
+            .ok_or_else(|| Reply::bad("Select a mailbox first").into())
+    }
+
+    /// The selected mailbox, to be changed.
+    pub(crate) fn selected_mut(&mut self) -> Result<&mut Selected, Failed> {
+        self.login()?;
+        self.selected
+            .as_mut()
+            .ok_or_else(|| Reply::bad("Select a mailbox first").into())
+    }
+
+    /// The selected mailbox, if it may be changed.
+    pub(crate) fn writable(&self) -> Result<&Selected, Failed> {
+        let selected = self.selected()?;
+        if selected.read_only {
+            return Err(Reply::no("The mailbox was opened with EXAMINE, for reading only").into());
+        }
+        Ok(selected)
+    }
+
+    /// Whether passwords may be sent: over TLS, or where the listener allows it without.
+    pub(crate) fn may_log_in(&self) -> bool {
+        self.info.tls.is_some() || self.listener.imap.no_require_starttls
+    }
+
+    fn trace(&self, tag: &str, command: &Command) {
+        let secret = matches!(command, Command::Login { .. } | Command::Authenticate { .. });
+        let kind = if secret { TraceKind::Auth } else { TraceKind::Protocol };
+        if self.shared.telemetry.trace_enabled("imap", kind) {
+            tracing::trace!(tag, ?command, "client");
+        }
+    }
+}
+
+/// Before the deadline of a shutdown, at which sessions are cut off, there must be time for a last line.
+async fn last_moment(shutdown: &Shutdown) {
+    shutdown.begun().await;
+    tokio::time::sleep(GRACE.saturating_sub(2 * limits::BYE)).await;
+}
+
+/// The reply to what is not a command.
+fn refuse(failure: &Failure) -> Reply {
+    let error = &failure.error;
+    match (error.kind, failure.name) {
+        (ErrorKind::Charset, _) => Reply::no(error.to_string()).code("BADCHARSET (US-ASCII UTF-8)"),
+        (ErrorKind::Limit, _) => Reply::bad(error.to_string()).code("LIMIT"),
+        (_, Some(name)) => Reply::bad(format!("{name}: {error}")),
+        (_, None) => Reply::bad(error.to_string()),
+    }
+}
