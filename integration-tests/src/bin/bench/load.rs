@@ -57,12 +57,10 @@ fn mailbench(args: &[&str]) -> Result<String> {
         .args(args)
         .output()
         .context("starting mailbench")?;
-    let printed = String::from_utf8_lossy(&done.stdout).into_owned();
-    ensure!(
-        done.status.success(),
-        "mailbench {args:?} failed: {printed}{}",
-        String::from_utf8_lossy(&done.stderr)
-    );
+    // Errors first: what was refused is said there.
+    let printed = [done.stderr, done.stdout].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    let printed = printed.concat();
+    ensure!(done.status.success(), "mailbench {args:?} failed: {printed}");
     Ok(printed)
 }
 

@@ -20,7 +20,7 @@ const PORT: u16 = 2525;
 const DAEMONS: &str = "/usr/lib/postfix/sbin";
 
 const MASTER: &str = "
-PORT      inet  n       -       n       -       -       smtpd
+ADDRESS   inet  n       -       n       -       -       smtpd
 pickup    unix  n       -       n       60      1       pickup
 cleanup   unix  n       -       n       -       0       cleanup
 qmgr      unix  n       -       n       300     1       qmgr
@@ -68,8 +68,8 @@ impl Postfix {
             fs::create_dir(at(name))?;
         }
         let address = SocketAddr::new(free_ip(), PORT);
-        fs::write(at("config/main.cf"), main_cf(folder.path(), address))?;
-        fs::write(at("config/master.cf"), MASTER.replace("PORT", &PORT.to_string()))?;
+        fs::write(at("config/main.cf"), main_cf(folder.path()))?;
+        fs::write(at("config/master.cf"), MASTER.replace("ADDRESS", &address.to_string()))?;
         succeed("chown", &["postfix", &text(&at("data")), &text(&at("mail"))], "")?;
         let config = text(&at("config"));
         // Makes the folders of the queue.
@@ -116,7 +116,7 @@ impl Drop for Postfix {
     }
 }
 
-fn main_cf(folder: &Path, address: SocketAddr) -> String {
+fn main_cf(folder: &Path) -> String {
     let folder = text(folder);
     format!(
         "compatibility_level = 3.6\n\
@@ -130,20 +130,19 @@ fn main_cf(folder: &Path, address: SocketAddr) -> String {
          command_directory = /usr/sbin\n\
          myhostname = bench.localhost\n\
          mydestination =\n\
-         inet_interfaces = {ip}\n\
+         inet_interfaces = loopback-only\n\
          inet_protocols = ipv4\n\
          mynetworks = 127.0.0.0/8\n\
          alias_maps =\n\
          virtual_transport = virtual\n\
          virtual_mailbox_domains = bench.example\n\
          virtual_mailbox_base = {folder}/mail\n\
-         virtual_mailbox_maps = inline:{{ {RECIPIENT} = bench/ }}\n\
+         virtual_mailbox_maps = inline:{{{RECIPIENT}=bench/}}\n\
          virtual_mailbox_limit = 0\n\
          virtual_minimum_uid = 1\n\
          virtual_uid_maps = static:{uid}\n\
          virtual_gid_maps = static:{gid}\n\
          smtpd_client_connection_count_limit = 0\n",
-        ip = address.ip(),
         uid = id("-u"),
         gid = id("-g"),
     )
