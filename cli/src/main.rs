@@ -1,1 +1,66 @@
-fn main() {}
+//! mox: the command line, and the server as a single process.
+
+mod args;
+mod command;
+mod commands;
+mod context;
+mod control;
+mod help;
+mod launch;
+mod password;
+mod quickstart;
+mod table;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("mox: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// For a command that was not understood, as is usual.
+const USAGE_ERROR: u8 = 2;
+
+fn run() -> anyhow::Result<ExitCode> {
+    let given: Vec<String> = std::env::args_os()
+        .skip(1)
+        .map(|a| a.to_string_lossy().into_owned())
+        .collect();
+    match args::parse(&given) {
+        args::Parsed::Run {
+            command,
+            context,
+            matches,
+        } => (command.run)(&context, &matches),
+        args::Parsed::Help(command) => {
+            print!("{}", help::full(command));
+            Ok(ExitCode::SUCCESS)
+        }
+        args::Parsed::Usage => {
+            print!("{}", help::usage());
+            Ok(ExitCode::SUCCESS)
+        }
+        args::Parsed::Unclear(words) => {
+            let matching = help::matching(&words);
+            if matching.is_empty() {
+                eprintln!("mox: there is no command {:?}; mox help lists all", words.join(" "));
+            } else {
+                eprint!("{}", help::list(&matching));
+            }
+            Ok(ExitCode::from(USAGE_ERROR))
+        }
+        args::Parsed::Wrong { message, command } => {
+            eprintln!("mox: {message}");
+            if let Some(command) = command {
+                eprintln!("usage: mox {}", help::usage_line(command));
+                eprintln!("see mox help {}", command.words.join(" "));
+            }
+            Ok(ExitCode::from(USAGE_ERROR))
+        }
+    }
+}

@@ -77,7 +77,7 @@ pub fn static_problems(config: &Static) -> Vec<Problem> {
         bad(root.key("limits").key(name), message);
     }
     rpc_problems(config, &mut bad);
-    if config.dns.trust_ad && config.dns.servers.is_empty() && config.dns.validate {
+    if config.dns.trust_ad && config.dns.validate {
         let message = "validate and trust_ad exclude each other: set validate = false to believe the resolver";
         bad(root.key("dns").key("trust_ad"), message.to_owned());
     }

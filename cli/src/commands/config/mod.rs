@@ -1,0 +1,7 @@
+//! `mox config …`
+
+pub mod change;
+pub mod describe;
+pub mod dnsrecords;
+pub mod printservice;
+pub mod test;

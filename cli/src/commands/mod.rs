@@ -1,0 +1,12 @@
+//! The commands, one file each.
+
+pub mod config;
+pub mod help;
+pub mod localserve;
+pub mod loglevels;
+pub mod passwords;
+pub mod queue;
+pub mod quickstart;
+pub mod serve;
+pub mod stop;
+pub mod version;
