@@ -1,1 +1,41 @@
-//! mox-queue-delivery.
+//! Queue-delivery: brings messages of the outgoing queue to where they belong.
+//!
+//! **Does.** Claims entries that are due from the store under leases, finds the hosts of their recipients (MX, or a
+//! transport by the routes of the configuration), delivers over SMTP, and tells the store what became of it: delivered,
+//! to be tried again at a time, or failed, with the notification to its sender (RFC 3464). Any number of these processes
+//! work the same queue.
+//!
+//! **Owns.** Nothing durable. What it has in hand when it ends goes back to the queue, or is due again when its leases
+//! end.
+//!
+//! **Calls.** The store; DNS; SMTP servers of the world.
+//!
+//! **Trust.** None in what servers answer: everything is bounded in size and time, and one that hangs holds few of the
+//! sessions and none of the messages for others. Directly reached hosts are not verified but encrypted to when they
+//! offer it; transports are verified unless configured otherwise.
+//!
+//! **Failure.** A message is delivered twice only when a host took it and its reply was lost: the end of a message is
+//! not sent unless its lease is held for long enough. A store that is away stops claims; what was delivered meanwhile is
+//! told until it is heard.
+
+mod attempt;
+mod content;
+mod deliver;
+mod group;
+mod lanes;
+mod lease;
+mod metrics;
+mod net;
+mod outcome;
+mod route;
+mod schedule;
+mod service;
+mod session;
+mod socks;
+mod tls;
+mod verdict;
+mod worker;
+
+pub use net::{Dialer, TcpDialer};
+pub use service::{Error, Service, World};
+pub use session::Random;

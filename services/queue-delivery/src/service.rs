@@ -1,0 +1,118 @@
+//! The service.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use mox_dns::{Resolver, Settings, SettingsError, SystemResolver};
+use mox_proto::queue::v1::queue_service_client::QueueServiceClient;
+use mox_service::{Deps, Shutdown};
+use mox_spool::Budget;
+use rand::Rng;
+
+use crate::lease::Leases;
+use crate::metrics::Metrics;
+use crate::net::{Dialer, TcpDialer};
+use crate::session::{Outside, Random};
+use crate::tls::{TlsConfigs, TlsError};
+use crate::worker::{Inner, Worker};
+
+/// Bytes of messages that are being sent.
+const BUDGET_BYTES: u64 = 2 << 30;
+
+/// Why the service can't be built.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The resolver.
+    #[error("{0}; see [dns] in mox.toml")]
+    Dns(#[from] SettingsError),
+    /// TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The folder for messages that are being sent.
+    #[error("making the folder {} for messages that are being sent: {source}", folder.display())]
+    Folder {
+        /// Which.
+        folder: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+}
+
+/// What of the world outside can be replaced, for tests.
+pub struct World {
+    /// DNS.
+    pub resolver: Arc<dyn Resolver>,
+    /// Connections.
+    pub dialer: Arc<dyn Dialer>,
+    /// A number, another at each call.
+    pub random: Random,
+    /// The port of a recipient's hosts.
+    pub smtp_port: u16,
+}
+
+/// Brings messages of the outgoing queue to where they belong.
+pub struct Service {
+    worker: Worker,
+}
+
+impl Service {
+    /// From the settings and the store.
+    ///
+    /// # Errors
+    /// If the settings can't be used.
+    pub async fn build(deps: Deps) -> Result<Self, Error> {
+        let dns = &deps.static_config.dns;
+        let resolver = SystemResolver::new(&Settings {
+            servers: dns.servers.clone(),
+            // Either is enough; who trusts a resolver has no need of another validation.
+            validate: dns.validate && !dns.trust_ad,
+            trust_ad: dns.trust_ad,
+            trust_anchor_file: dns.trust_anchor_file.as_ref().map(|file| deps.config_dir.join(file)),
+        })?;
+        let world = World {
+            resolver: Arc::new(resolver),
+            dialer: Arc::new(TcpDialer),
+            random: Arc::new(|| rand::rng().random()),
+            smtp_port: 25,
+        };
+        Self::build_in(deps, world)
+    }
+
+    /// As [`Service::build`], in another world.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn build_in(deps: Deps, world: World) -> Result<Self, Error> {
+        let fixed = deps.static_config;
+        let tls = TlsConfigs::new(&fixed.tls.ca, &deps.config_dir)?;
+        let folder = fixed.data_dir(&deps.config_dir).join("tmp");
+        std::fs::create_dir_all(&folder).map_err(|source| Error::Folder { folder: folder.clone(), source })?;
+        let hostname = fixed.hostname.ascii().to_owned();
+        let mut outside = Outside::new(hostname, world.resolver, world.dialer, tls, world.random.clone());
+        outside.smtp_port = world.smtp_port;
+        let metrics = Metrics::new(&mut deps.telemetry.registry.lock());
+        let worker = Worker::new(Inner {
+            name: format!("queue-delivery-{:016x}{:016x}", rand::rng().random::<u64>(), rand::rng().random::<u64>()),
+            store: QueueServiceClient::new(deps.store),
+            bus: deps.bus,
+            clock: deps.clock,
+            fixed,
+            config: deps.config,
+            outside,
+            leases: Leases::default(),
+            budget: Budget::new(BUDGET_BYTES, folder),
+            metrics,
+            random: world.random,
+        });
+        Ok(Self { worker })
+    }
+
+    /// Works until shutdown.
+    ///
+    /// # Errors
+    /// None so far.
+    pub async fn serve(self, shutdown: Shutdown) -> Result<(), Error> {
+        self.worker.run(shutdown).await;
+        Ok(())
+    }
+}

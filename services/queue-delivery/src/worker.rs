@@ -1,0 +1,282 @@
+//! Takes what is due from the store, and sends it on its way.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mox_config::Static;
+use mox_events::{Bus, Subject};
+use mox_proto::queue::v1::complete_request::Outcome;
+use mox_proto::queue::v1::queue_service_client::QueueServiceClient;
+use mox_proto::queue::v1::{ClaimRequest, ClaimResponse, CompleteRequest, RenewRequest};
+use mox_rpc::Channel;
+use mox_service::{Clock, ConfigWatch, Shutdown};
+use mox_spool::Budget;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::group::{Claim, Group, groups};
+use crate::lanes::Lanes;
+use crate::lease::{LEASE, Leases, RENEW_EVERY};
+use crate::metrics::Metrics;
+use crate::route::{self, Destination, RouteError};
+use crate::session::{Outside, Random};
+use crate::verdict::{Failure, Verdict};
+
+/// Entries that this process has in hand at most.
+const HAND_MAX: usize = 1000;
+/// Entries that are asked for at once.
+const CLAIM_MAX: usize = 200;
+/// How often the store is looked at without a reason: events may be lost.
+const POLL: Duration = Duration::from_secs(30);
+/// Between looks at a store that did not answer, or that has something for us which others take faster.
+const PAUSE: Duration = Duration::from_millis(200);
+/// What finds its lane full goes back to the queue for so long.
+const FULL_DELAY_MILLIS: i64 = 10_000;
+/// Leases that are renewed in one call.
+const RENEW_CHUNK: usize = 1000;
+/// How long a renewal is waited for: less than is left of the lease then.
+const RENEW_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Takes what is due from the store, and sends it on its way. Cheap to clone.
+#[derive(Clone)]
+pub struct Worker(Arc<Inner>);
+
+pub(crate) struct Inner {
+    /// Names its leases; unlike that of any other process.
+    pub name: String,
+    pub store: QueueServiceClient<Channel>,
+    pub bus: Bus,
+    pub clock: Clock,
+    pub fixed: Arc<Static>,
+    pub config: ConfigWatch,
+    pub outside: Outside,
+    pub leases: Leases,
+    pub budget: Budget,
+    pub metrics: Metrics,
+    pub random: Random,
+}
+
+/// What the loop has at hand.
+struct State {
+    lanes: Lanes,
+    running: JoinSet<Option<(Destination, bool)>>,
+    /// Something may be due.
+    wanted: bool,
+    /// Something is due, and could not be taken.
+    more: bool,
+    /// When something is due, in milliseconds since 1970.
+    next_due: Option<i64>,
+}
+
+impl Worker {
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn new(inner: Inner) -> Self {
+        Self(Arc::new(inner))
+    }
+
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.0
+    }
+
+    /// Works until shutdown.
+    pub async fn run(self, shutdown: Shutdown) {
+        let mut state =
+            State { lanes: Lanes::default(), running: JoinSet::new(), wanted: true, more: false, next_due: None };
+        let mut due = self.0.bus.subscribe(Subject::Queue);
+        let renewing = tokio::spawn(self.clone().renew());
+        let mut claiming: Option<JoinHandle<Claims>> = None;
+        let mut poll = Instant::now() + POLL;
+        loop {
+            self.start(&mut state, &shutdown);
+            let room = HAND_MAX.saturating_sub(self.0.leases.len());
+            if state.wanted && claiming.is_none() && room > 0 {
+                state.wanted = false;
+                poll = Instant::now() + POLL;
+                claiming = Some(tokio::spawn(self.clone().claim(state.lanes.busy_domains(), room)));
+            }
+            let next_due = state.next_due;
+            tokio::select! {
+                () = shutdown.begun() => break,
+                _ = due.next() => state.wanted = true,
+                () = tokio::time::sleep_until(poll) => {
+                    poll = Instant::now() + POLL;
+                    state.wanted = true;
+                }
+                () = self.0.clock.sleep_until_unix_millis(next_due.unwrap_or(i64::MAX)), if next_due.is_some() => {
+                    state.next_due = None;
+                    state.wanted = true;
+                }
+                Some(done) = state.running.join_next() => self.done(&mut state, done),
+                Some(claims) = finished(&mut claiming) => self.claimed(&mut state, claims, &shutdown).await,
+            }
+        }
+        self.stop(state, claiming, &shutdown).await;
+        renewing.abort();
+    }
+
+    /// What was taken and has not begun goes back; what runs is waited for.
+    async fn stop(&self, mut state: State, claiming: Option<JoinHandle<Claims>>, shutdown: &Shutdown) {
+        if let Some(Ok(Ok((response, asked)))) = match claiming {
+            Some(claiming) => timeout(RENEW_TIMEOUT, claiming).await.ok(),
+            None => None,
+        } {
+            for claim in response.entries.into_iter().filter_map(Claim::new) {
+                self.0.leases.add(claim.lease, asked);
+                self.spawn_release(&mut state, vec![claim], 0);
+            }
+        }
+        for group in state.lanes.drain() {
+            self.spawn_release(&mut state, group.claims, 0);
+        }
+        // Each of them heeds the deadline itself, and gets a little longer to say so to the store.
+        let all = async { while state.running.join_next().await.is_some() {} };
+        tokio::select! {
+            () = all => {}
+            () = async { shutdown.deadline().await; sleep(RENEW_TIMEOUT).await; } => {}
+        }
+    }
+
+    fn start(&self, state: &mut State, shutdown: &Shutdown) {
+        for (destination, group) in state.lanes.start() {
+            let (worker, shutdown) = (self.clone(), shutdown.clone());
+            state.running.spawn(async move {
+                worker.0.metrics.active.inc();
+                let reached = worker.deliver(&destination, group, &shutdown).await;
+                worker.0.metrics.active.dec();
+                Some((destination, reached))
+            });
+        }
+        self.0.metrics.leased.set(i64::try_from(self.0.leases.len()).unwrap_or(i64::MAX));
+    }
+
+    fn done(&self, state: &mut State, done: Result<Option<(Destination, bool)>, tokio::task::JoinError>) {
+        match done {
+            Ok(Some((destination, reached))) => state.lanes.done(&destination, reached),
+            Ok(None) => {}
+            // The lane keeps the place of what failed so: better than to take more of what makes us fail.
+            Err(error) => tracing::error!(%error, "delivering failed unexpectedly"),
+        }
+        if state.more {
+            state.wanted = true;
+        }
+    }
+
+    async fn claim(self, busy_domains: Vec<String>, room: usize) -> Claims {
+        let request = ClaimRequest {
+            worker: self.0.name.clone(),
+            max: u32::try_from(room.min(CLAIM_MAX)).unwrap_or(u32::MAX),
+            lease_seconds: u32::try_from(LEASE.as_secs()).unwrap_or(u32::MAX),
+            busy_domains,
+        };
+        let asked = Instant::now();
+        let response = self.0.store.clone().claim(request).await;
+        response.map(|response| (response.into_inner(), asked)).map_err(Box::new)
+    }
+
+    async fn claimed(&self, state: &mut State, claims: Claims, shutdown: &Shutdown) {
+        let now = self.0.clock.unix_millis();
+        let (response, asked) = match claims {
+            Ok(claims) => claims,
+            Err(status) => {
+                tracing::info!(error = status.message(), "store does not give what is due, trying again");
+                sleep(PAUSE).await;
+                state.wanted = true;
+                return;
+            }
+        };
+        let some = !response.entries.is_empty();
+        let busy = !state.lanes.busy_domains().is_empty();
+        let due = response.next_due.is_some_and(|due| due <= now);
+        state.more = due || busy;
+        state.wanted |= some;
+        state.next_due = response.next_due.map(|at| if at <= now && !some { now + PAUSE.as_millis() as i64 } else { at });
+        let config = self.0.config.current();
+        let mut ready = Vec::new();
+        for claim in response.entries.into_iter().filter_map(Claim::new) {
+            self.0.leases.add(claim.lease, asked);
+            match route::destination(&claim.entry, &self.0.fixed, &config) {
+                Ok(destination) => ready.push((destination, claim)),
+                Err(error) => self.spawn_unroutable(state, claim, &error, shutdown),
+            }
+        }
+        for (destination, group) in groups(ready) {
+            if let Err(group) = state.lanes.add(destination, group) {
+                let later = FULL_DELAY_MILLIS + (self.0.random)() as i64 % FULL_DELAY_MILLIS / 2;
+                self.spawn_release(state, group.claims, later.abs());
+            }
+        }
+    }
+
+    /// Gives entries back without an attempt, due in so many milliseconds.
+    fn spawn_release(&self, state: &mut State, claims: Vec<Claim>, later: i64) {
+        let worker = self.clone();
+        state.running.spawn(async move {
+            for claim in claims {
+                worker.release(&claim, later).await;
+            }
+            None
+        });
+    }
+
+    pub(crate) async fn release(&self, claim: &Claim, later: i64) {
+        let mut request = CompleteRequest {
+            key: mox_rpc::key(),
+            lease: Some(claim.lease),
+            next_attempt: self.0.clock.unix_millis() + later,
+            ..CompleteRequest::default()
+        };
+        request.set_outcome(Outcome::Released);
+        // If it is not heard, the lease ends by itself.
+        if let Err(status) = self.0.store.clone().complete(request).await {
+            tracing::debug!(entry = claim.lease.id, error = status.message(), "giving an entry back failed");
+        }
+        self.0.leases.remove(claim.lease);
+    }
+
+    fn spawn_unroutable(&self, state: &mut State, claim: Claim, error: &RouteError, shutdown: &Shutdown) {
+        // RFC 3463 §3.2 and §3.6: bad destination address; system incorrectly configured.
+        let code = if error.is_permanent() { (1, 3) } else { (3, 5) };
+        let verdict = Verdict::Failed(Failure::ours(error.is_permanent(), code, error.to_string()));
+        let (worker, shutdown) = (self.clone(), shutdown.clone());
+        state.running.spawn(async move {
+            let group = Group { domain: claim.domain(), claims: vec![claim] };
+            worker.settle(group, verdict, &shutdown).await;
+            None
+        });
+    }
+
+    /// Renews all leases, again and again.
+    async fn renew(self) {
+        loop {
+            sleep(RENEW_EVERY).await;
+            for leases in self.0.leases.all().chunks(RENEW_CHUNK) {
+                let request = RenewRequest {
+                    worker: self.0.name.clone(),
+                    leases: leases.to_vec(),
+                    lease_seconds: u32::try_from(LEASE.as_secs()).unwrap_or(u32::MAX),
+                };
+                let asked = Instant::now();
+                let request = mox_rpc::with_deadline(request, RENEW_TIMEOUT);
+                match self.0.store.clone().renew(request).await {
+                    Ok(answer) => {
+                        for (lease, held) in leases.iter().zip(answer.into_inner().held) {
+                            self.0.leases.renewed(*lease, asked, held);
+                        }
+                    }
+                    Err(status) => tracing::info!(error = status.message(), "renewing leases failed"),
+                }
+            }
+        }
+    }
+}
+
+type Claims = Result<(ClaimResponse, Instant), Box<tonic::Status>>;
+
+/// The result of a claim that is being made; never, if none is.
+async fn finished(claiming: &mut Option<JoinHandle<Claims>>) -> Option<Claims> {
+    let Some(task) = claiming else { return std::future::pending().await };
+    let claims = task.await;
+    *claiming = None;
+    // A claim that ended unexpectedly is as one that failed.
+    Some(claims.unwrap_or_else(|e| Err(Box::new(tonic::Status::internal(e.to_string())))))
+}
