@@ -60,13 +60,13 @@ pub fn prepare(message: &Bytes, hostname: &str, now: SystemTime) -> Result<Prepa
     let message_id = match (header.has_message_id, header.message_id) {
         (true, id) => id.unwrap_or_default(),
         (false, _) => {
-            let id = mox_message::message_id(hostname);
+            let id = mox_message::compose::message_id(hostname);
             added.push_str(&format!("Message-ID: {id}\r\n"));
             id.trim_matches(['<', '>']).to_lowercase()
         }
     };
     if !header.has_date {
-        added.push_str(&format!("Date: {}\r\n", mox_message::date(now)));
+        added.push_str(&format!("Date: {}\r\n", mox_message::compose::date(now)));
     }
     // Those in Bcc are recipients of the envelope; the others may not learn of them.
     let content = match mox_message::remove_headers(message, &["Bcc"]) {
@@ -74,7 +74,14 @@ pub fn prepare(message: &Bytes, hostname: &str, now: SystemTime) -> Result<Prepa
         Cow::Owned(without) => without.into(),
     };
     let eight_bit = !content.is_ascii();
-    Ok(Prepared { added, content, msg_from, subject: header.subject, message_id, eight_bit })
+    Ok(Prepared {
+        added,
+        content,
+        msg_from,
+        subject: header.subject,
+        message_id,
+        eight_bit,
+    })
 }
 
 #[cfg(test)]
@@ -82,16 +89,30 @@ mod tests {
     use super::*;
 
     fn prepared(message: &'static str) -> Result<Prepared, Refused> {
-        prepare(&Bytes::from_static(message.as_bytes()), "mail.example.org", SystemTime::UNIX_EPOCH)
+        prepare(
+            &Bytes::from_static(message.as_bytes()),
+            "mail.example.org",
+            SystemTime::UNIX_EPOCH,
+        )
     }
 
     #[test]
     fn what_is_missing_is_added_and_bcc_is_removed() {
-        let p = prepared("From: A <a@example.org>\r\nBcc: b@example.org,\r\n c@example.org\r\nSubject: x\r\n\r\nhi\r\n").unwrap();
+        let p =
+            prepared("From: A <a@example.org>\r\nBcc: b@example.org,\r\n c@example.org\r\nSubject: x\r\n\r\nhi\r\n")
+                .unwrap();
         assert_eq!(&p.content[..], b"From: A <a@example.org>\r\nSubject: x\r\n\r\nhi\r\n");
         assert_eq!(p.msg_from.to_string(), "a@example.org");
-        assert!(p.added.contains("Message-ID: <") && p.added.contains("@mail.example.org>\r\n"), "{}", p.added);
-        assert!(p.added.contains("Date: Thu, 1 Jan 1970 00:00:00 +0000\r\n"), "{}", p.added);
+        assert!(
+            p.added.contains("Message-ID: <") && p.added.contains("@mail.example.org>\r\n"),
+            "{}",
+            p.added
+        );
+        assert!(
+            p.added.contains("Date: Thu, 1 Jan 1970 00:00:00 +0000\r\n"),
+            "{}",
+            p.added
+        );
         assert!(p.message_id.ends_with("@mail.example.org"));
         assert!(!p.eight_bit);
     }
@@ -109,8 +130,14 @@ mod tests {
     #[test]
     fn exactly_one_author_is_needed() {
         assert_eq!(prepared("Subject: x\r\n\r\n"), Err(Refused::FromFields(0)));
-        assert_eq!(prepared("From: a@example.org\r\nFrom: a@example.org\r\n\r\n"), Err(Refused::FromFields(2)));
-        assert_eq!(prepared("From: a@example.org, b@example.org\r\n\r\n"), Err(Refused::FromAddress));
+        assert_eq!(
+            prepared("From: a@example.org\r\nFrom: a@example.org\r\n\r\n"),
+            Err(Refused::FromFields(2))
+        );
+        assert_eq!(
+            prepared("From: a@example.org, b@example.org\r\n\r\n"),
+            Err(Refused::FromAddress)
+        );
         assert_eq!(prepared("From: nobody\r\n\r\n"), Err(Refused::FromAddress));
     }
 }

@@ -46,7 +46,9 @@ impl From<Status> for SendError {
         match status.code() {
             Code::Unauthenticated => Self::SessionEnded,
             Code::PermissionDenied => Self::NotAllowed(text),
-            Code::ResourceExhausted if text == "disk" => Self::Limit("there is too little disk space, try again later".into()),
+            Code::ResourceExhausted if text == "disk" => {
+                Self::Limit("there is too little disk space, try again later".into())
+            }
             Code::ResourceExhausted => Self::Limit(text),
             Code::InvalidArgument | Code::FailedPrecondition => Self::Invalid(text),
             _ => Self::Unavailable(text),
@@ -83,7 +85,9 @@ impl Sender {
     /// Over a channel to the store.
     #[must_use]
     pub fn new(store: Channel) -> Self {
-        Self { client: SubmitServiceClient::new(store) }
+        Self {
+            client: SubmitServiceClient::new(store),
+        }
     }
 
     /// Whether a session's account may use an address as From or MAIL FROM.
@@ -91,7 +95,10 @@ impl Sender {
     /// # Errors
     /// If the store can't say, or the session ended.
     pub async fn may_use(&self, session: &Bytes, address: &Address) -> Result<bool, SendError> {
-        let request = CheckSenderRequest { session: session.clone(), addresses: vec![address.to_string()] };
+        let request = CheckSenderRequest {
+            session: session.clone(),
+            addresses: vec![address.to_string()],
+        };
         let answer = self.client.clone().check_sender(request).await?.into_inner();
         Ok(answer.allowed.first().copied().unwrap_or(false))
     }
@@ -146,14 +153,25 @@ impl Sender {
     async fn upload(&self, session: &Bytes, content: &Bytes) -> Result<Bytes, SendError> {
         let session = session.clone();
         let content = content.clone();
-        let pieces = (0..content.len()).step_by(UPLOAD_PIECE).map(move |start| SubmitUploadRequest {
-            session: if start == 0 { session.clone() } else { Bytes::new() },
-            data: content.slice(start..(start + UPLOAD_PIECE).min(content.len())),
-        });
-        Ok(self.client.clone().upload(stream::iter(pieces)).await?.into_inner().upload_id)
+        let pieces = (0..content.len())
+            .step_by(UPLOAD_PIECE)
+            .map(move |start| SubmitUploadRequest {
+                session: if start == 0 { session.clone() } else { Bytes::new() },
+                data: content.slice(start..(start + UPLOAD_PIECE).min(content.len())),
+            });
+        Ok(self
+            .client
+            .clone()
+            .upload(stream::iter(pieces))
+            .await?
+            .into_inner()
+            .upload_id)
     }
 }
 
 fn may_repeat(code: Code) -> bool {
-    matches!(code, Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown)
+    matches!(
+        code,
+        Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown
+    )
 }
