@@ -29,6 +29,7 @@ impl Context {
     }
 
     /// The configuration that was named.
+    #[cfg(test)]
     pub fn config_given(&self) -> Option<&Path> {
         self.config.as_deref()
     }

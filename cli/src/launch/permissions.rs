@@ -16,7 +16,7 @@ use crate::context::folder_of;
 use crate::launch::user::User;
 
 /// What mox has in its data directory.
-const DATA: [&str; 2] = ["store", "ctl.sock"];
+const DATA: [&str; 3] = ["store", "tmp", "ctl.sock"];
 /// Folders of keys in that of the configuration.
 const CONFIG_FOLDERS: [&str; 3] = ["dkim", "hostkeys", "tls"];
 /// How deep folders are followed.

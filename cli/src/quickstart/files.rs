@@ -21,6 +21,8 @@ use crate::quickstart::{Passwords, Plan, certificate};
 
 /// Until it is replaced by a real one.
 const CERTIFICATE_DAYS: i64 = 365;
+/// First line of `domains.toml`.
+const DOMAINS_HEAD: &str = "# Domains and accounts. Changes take effect at once. See: mox config describe-domains";
 /// Private keys are for the server only.
 const PRIVATE: u32 = 0o600;
 
@@ -42,10 +44,7 @@ pub fn write(plan: &Plan, passwords: &Passwords, runtime: &tokio::runtime::Runti
 
     let made = make_keys(&plan.config, &plan.address.domain)?;
     let before = Dynamic::default();
-    let mut edit = Edit::new(
-        "# Domains and accounts. Changes take effect at once. See: mox config describe-domains\n",
-        &before,
-    )?;
+    let mut edit = Edit::new("", &before)?;
     edit.add_domain(&NewDomain {
         domain: plan.address.domain.clone(),
         account: plan.account.clone(),
@@ -55,7 +54,7 @@ pub fn write(plan: &Plan, passwords: &Passwords, runtime: &tokio::runtime::Runti
     })?;
     let source = Source {
         file: plan.config.join(DYNAMIC_FILE),
-        text: edit.finish(),
+        text: format!("{DOMAINS_HEAD}\n\n{}", edit.finish().trim_start()),
     };
     let dynamic = source.parse_dynamic(&fixed)?;
     replace(&source.file, source.text.as_bytes(), PRIVATE)?;

@@ -120,7 +120,12 @@ fn is_public(ip: IpAddr) -> bool {
             let [a, b, ..] = ip.octets();
             // RFC 6598: addresses that providers share among customers.
             let shared = a == 100 && (64..128).contains(&b);
-            !(ip.is_private() || ip.is_loopback() || ip.is_link_local() || ip.is_unspecified() || shared)
+            !(ip.is_private()
+                || ip.is_loopback()
+                || ip.is_link_local()
+                || ip.is_unspecified()
+                || ip.is_documentation()
+                || shared)
         }
         IpAddr::V6(ip) => {
             !(ip.is_loopback() || ip.is_unspecified() || ip.is_unique_local() || ip.is_unicast_link_local())
@@ -191,8 +196,12 @@ async fn addresses(
                 let list: Vec<String> = in_dns.iter().map(ToString::to_string).collect();
                 notes.push(note(format!("{} is {} in DNS.", found.hostname, list.join(" and "))));
             }
+            Ok(Err(error)) if error.is_not_found() => notes.push(note(format!(
+                "{} has no addresses in DNS yet: create the records below.",
+                found.hostname
+            ))),
             Ok(Err(error)) => notes.push(note(format!(
-                "{} has no addresses in DNS yet ({error}): create the records below.",
+                "The addresses of {} were not found out ({error}): check that this machine can use DNS.",
                 found.hostname
             ))),
             Err(_) => notes.push(note("DNS did not answer in time: check that this machine can use DNS.")),
@@ -234,10 +243,11 @@ async fn reverse(resolver: &SystemResolver, found: &Found, notes: &mut Vec<Strin
                 answer.records.join(", "),
                 found.hostname
             ))),
-            Ok(Err(error)) => notes.push(note(format!(
-                "{ip} has no reverse DNS that could be found ({error}): have it set to {}, or others may refuse your mail.",
+            Ok(Err(error)) if error.is_not_found() => notes.push(note(format!(
+                "{ip} has no reverse DNS: have it set to {}, or others may refuse your mail.",
                 found.hostname
             ))),
+            Ok(Err(error)) => notes.push(note(format!("The reverse DNS of {ip} was not found out ({error})."))),
             Err(_) => notes.push(note(format!("The reverse DNS of {ip} was not found out in time."))),
         }
     }
@@ -307,6 +317,7 @@ mod tests {
             ("8.8.8.8", true),
             ("10.1.2.3", false),
             ("100.64.1.1", false),
+            ("192.0.2.2", false),
             ("100.128.1.1", true),
             ("127.0.0.1", false),
             ("169.254.1.1", false),

@@ -360,14 +360,13 @@ impl<'a> Edit<'a> {
     }
 }
 
-/// The table at a path, made if it is not there.
+/// The table at a path, made if it is not there. Tables with nothing but tables in them get no line of their own.
 fn below<'t>(table: &'t mut Table, path: &[&str]) -> Result<&'t mut dyn TableLike, EditError> {
     let mut current: &mut dyn TableLike = table;
     for (n, key) in path.iter().enumerate() {
-        let last = n + 1 == path.len();
         let item = current.entry(key).or_insert_with(|| {
             let mut table = Table::new();
-            table.set_implicit(!last);
+            table.set_implicit(true);
             Item::Table(table)
         });
         current = item

@@ -122,7 +122,7 @@ impl Records<'_> {
         let reports = settings.dmarc.as_ref().map(|r| {
             let at = r.domain.as_ref().unwrap_or(domain).ascii();
             (
-                format!(";rua=mailto:{}!10m", uri_address(&r.localpart.to_string(), at)),
+                format!(";rua=mailto:{}", uri_address(&r.localpart.to_string(), at)),
                 at.to_owned(),
             )
         });
@@ -388,7 +388,7 @@ mod tests {
             "._domainkey.example.org. TXT ( \"v=DKIM1;h=sha256;p=",
             "._domainkey.example.org. TXT \"v=DKIM1;h=sha256;k=ed25519;p=",
             "example.org. TXT \"v=spf1 mx ~all\"\n",
-            "_dmarc.example.org. TXT \"v=DMARC1;p=reject;rua=mailto:dmarcreports@example.org!10m\"\n",
+            "_dmarc.example.org. TXT \"v=DMARC1;p=reject;rua=mailto:dmarcreports@example.org\"\n",
             "_mta-sts.example.org. TXT \"v=STSv1; id=1\"\n",
             "_smtp._tls.example.org. TXT \"v=TLSRPTv1; rua=mailto:tlsreports@example.org\"\n",
             "_imaps._tcp.example.org. SRV 0 1 993 mail.example.org.\n",
