@@ -10,8 +10,7 @@
 //! Trusts: nobody on its sockets. Metrics are given to whoever can connect, so the listener belongs on addresses that
 //! are not reachable from outside.
 //!
-//! On failure: without store and control it starts with the configuration it gets later, and goes on with the one it
-//! has; metrics need neither.
+//! On failure: without store and control it waits for its first configuration, and later goes on with the one it has.
 
 mod unserved;
 
@@ -26,14 +25,14 @@ pub const KINDS: &[Kind] = &[Kind::Metrics];
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A socket can't be used.
-    #[error("use the socket for {kind} of listener \"{listener}\": {source}")]
+    #[error("use the socket for {kind} of listener \"{listener}\": {error}")]
     Socket {
         /// What for.
         kind: Kind,
         /// Of which listener.
         listener: String,
         /// Why not.
-        source: std::io::Error,
+        error: std::io::Error,
     },
 }
 
@@ -97,10 +96,10 @@ impl Service {
 }
 
 async fn metrics(telemetry: &Telemetry, bound: Bound, shutdown: Shutdown) -> Result<(), Error> {
-    let failed = |source| Error::Socket {
+    let failed = |error| Error::Socket {
         kind: bound.kind,
         listener: bound.listener_name.clone(),
-        source,
+        error,
     };
     let socket = bound.socket.try_clone().map_err(failed)?;
     let listener = tokio::net::TcpListener::from_std(socket).map_err(failed)?;

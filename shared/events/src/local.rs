@@ -7,7 +7,6 @@ use std::task::{Context, Poll};
 use futures::Stream;
 use tokio::sync::broadcast;
 use tokio_stream::wrappers::BroadcastStream;
-use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 
 use crate::{Event, Notice, Subject};
 
@@ -59,8 +58,9 @@ impl Stream for Events {
     type Item = Notice;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Notice>> {
+        // The only error is to be too far behind.
         Pin::new(&mut self.0)
             .poll_next(cx)
-            .map(|next| next.map(|got| got.unwrap_or_else(|BroadcastStreamRecvError::Lagged(_)| Notice::Resubscribed)))
+            .map(|next| next.map(|got| got.unwrap_or(Notice::Resubscribed)))
     }
 }

@@ -1,4 +1,5 @@
 //! The bus over a real NATS server, which comes late, goes away and comes back.
+#![allow(clippy::unwrap_used)]
 
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};

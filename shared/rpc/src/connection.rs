@@ -52,7 +52,7 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(endpoint: Endpoint, caller: Identity, tls: Option<Arc<ClientTls>>) -> Arc<Self> {
+    pub(crate) fn new(endpoint: Endpoint, caller: &Identity, tls: Option<Arc<ClientTls>>) -> Arc<Self> {
         let scheme = if tls.is_some() { "https" } else { "http" };
         let authority = match &endpoint {
             Endpoint::Tcp(address) => address.as_str(),
@@ -250,12 +250,17 @@ pub(crate) struct Chain<'a>(pub(crate) &'a (dyn std::error::Error + 'static));
 
 impl fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
+        let mut text = self.0.to_string();
         let mut cause = self.0.source();
         while let Some(error) = cause {
-            write!(f, ": {error}")?;
+            let why = error.to_string();
+            // Some errors say their cause themselves.
+            if !text.ends_with(&why) {
+                text.push_str(": ");
+                text.push_str(&why);
+            }
             cause = error.source();
         }
-        Ok(())
+        f.write_str(&text)
     }
 }

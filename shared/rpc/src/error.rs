@@ -9,12 +9,12 @@ pub enum Error {
     #[error("address {0:?} is not understood: write host:port, [ipv6]:port or unix:/path/of/socket")]
     Endpoint(String),
     /// The address can't be listened on.
-    #[error("listen on {endpoint} for calls of other services: {source}")]
+    #[error("listen on {endpoint} for calls of other services: {error}")]
     Bind {
         /// Where.
         endpoint: String,
         /// Why not.
-        source: std::io::Error,
+        error: std::io::Error,
     },
     /// Another process answers on the unix socket.
     #[error("listen on {}: another process answers there already; stop it first", .0.display())]

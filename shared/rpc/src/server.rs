@@ -68,9 +68,9 @@ impl Listener {
     /// # Errors
     /// If the address can't be used, or another process answers on the unix socket.
     pub async fn bind(endpoint: &Endpoint) -> Result<Listener, Error> {
-        let failed = |source| Error::Bind {
+        let failed = |error| Error::Bind {
             endpoint: endpoint.to_string(),
-            source,
+            error,
         };
         match endpoint {
             Endpoint::Tcp(address) => Ok(Listener::Tcp(TcpListener::bind(address).await.map_err(failed)?)),

@@ -1,4 +1,5 @@
 //! What is particular to calls that leave the process.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 

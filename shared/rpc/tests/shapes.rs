@@ -1,4 +1,5 @@
 //! What holds in every shape: in-process, loopback and mutual TLS.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 

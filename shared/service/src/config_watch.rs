@@ -148,9 +148,12 @@ mod tests {
 
     use super::*;
 
+    /// A version and its snapshot.
+    type Committed = (u64, Vec<u8>);
+
     /// A store that has what it is told.
     #[derive(Clone, Default)]
-    struct Store(Arc<Mutex<Option<(u64, Vec<u8>)>>>);
+    struct Store(Arc<Mutex<Option<Committed>>>);
 
     #[tonic::async_trait]
     impl ConfigService for Store {

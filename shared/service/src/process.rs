@@ -1,5 +1,8 @@
 //! What a service's `main.rs` is.
 
+mod arguments;
+mod network;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -11,21 +14,14 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use mox_config::Static;
 use mox_events::Bus;
-use mox_rpc::{Channel, Endpoint, Identity, Listener, ServerAuth, Tls, TlsFiles};
+use mox_rpc::Listener;
 use mox_telemetry::{Format, Level, Settings, Telemetry};
 use tokio::signal::unix::{SignalKind, signal};
 use tonic::service::Routes;
 
-use crate::{Clock, ConfigWatch, Deps, GRACE, Kind, Node, Peers, Shutdown, ShutdownTrigger, bind, node};
-
-/// Where the configuration is if nothing says so.
-const DEFAULT_CONFIG: &str = "config/mox.toml";
-
-/// Names the configuration, for what runs without arguments.
-const CONFIG_VARIABLE: &str = "MOXCONF";
-
-/// `json` for log lines as JSON.
-const FORMAT_VARIABLE: &str = "MOX_LOG_FORMAT";
+use self::arguments::{Arguments, CONFIG_VARIABLE, FORMAT_VARIABLE, usage};
+use self::network::Network;
+use crate::{Clock, ConfigWatch, Deps, GRACE, Kind, Node, Shutdown, ShutdownTrigger, bind, node};
 
 /// From the deadline of a shutdown to the end of a process whose service does not end.
 const LAST_WAIT: Duration = Duration::from_secs(5);
@@ -92,7 +88,7 @@ impl Running {
 #[must_use]
 pub fn main(spec: Spec) -> ExitCode {
     let arguments = std::env::args().skip(1);
-    match arguments_of(arguments, std::env::var_os(CONFIG_VARIABLE).map(PathBuf::from)) {
+    match arguments::parse(arguments, std::env::var_os(CONFIG_VARIABLE).map(PathBuf::from)) {
         Ok(Arguments::Run(file)) => match start(spec, &file) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
@@ -113,44 +109,6 @@ pub fn main(spec: Spec) -> ExitCode {
             ExitCode::from(2)
         }
     }
-}
-
-fn usage(service: &str) -> String {
-    format!(
-        "usage: mox-{service} [-config FILE] [-version] [-help]\n\
-         Runs the service {service} of mox as a process of its own. Without -config, the configuration is the file that\n\
-         {CONFIG_VARIABLE} names, or {DEFAULT_CONFIG}. {FORMAT_VARIABLE}=json makes log lines JSON."
-    )
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Arguments {
-    Run(PathBuf),
-    Version,
-    Help,
-}
-
-/// Options are understood with one dash and with two, their value after a space or an equals sign.
-fn arguments_of(arguments: impl Iterator<Item = String>, variable: Option<PathBuf>) -> Result<Arguments, String> {
-    let mut config = variable.unwrap_or_else(|| DEFAULT_CONFIG.into());
-    let mut arguments = arguments.into_iter();
-    while let Some(argument) = arguments.next() {
-        let option = argument
-            .strip_prefix("--")
-            .or(argument.strip_prefix('-'))
-            .ok_or_else(|| argument.clone())?;
-        match option.split_once('=') {
-            Some(("config", file)) if !file.is_empty() => config = file.into(),
-            None => match option {
-                "config" => config = arguments.next().filter(|file| !file.is_empty()).ok_or(argument)?.into(),
-                "version" => return Ok(Arguments::Version),
-                "help" | "h" => return Ok(Arguments::Help),
-                _ => return Err(argument),
-            },
-            Some(_) => return Err(argument),
-        }
-    }
-    Ok(Arguments::Run(config))
 }
 
 fn start(spec: Spec, file: &Path) -> Result<()> {
@@ -346,9 +304,9 @@ pub fn on_signals(stop: ShutdownTrigger) -> Result<()> {
                 _ = interrupt.recv() => {}
             }
             if first {
-                stop.begin()
+                stop.begin();
             } else {
-                stop.finish()
+                stop.finish();
             }
             first = false;
         }
@@ -377,101 +335,4 @@ async fn metrics(
             tracing::error!(%error, "metrics and health are not given any more");
         }
     })))
-}
-
-/// How this process reaches others, and they it.
-struct Network {
-    tls: Option<Arc<Tls>>,
-    store: Channel,
-    peers: Peers,
-}
-
-impl Network {
-    fn new(service: &'static str, config: &Static, config_dir: &Path) -> Result<Self> {
-        let rpc = &config.rpc;
-        let tls = rpc.tls.as_ref().map(|files| {
-            Tls::load(TlsFiles {
-                cert: config_dir.join(&files.cert_file),
-                key: config_dir.join(&files.key_file),
-                ca: config_dir.join(&files.ca_file),
-            })
-        });
-        let tls = tls
-            .transpose()
-            .context("certificates for calls between services (rpc.tls)")?;
-        let identity = Identity::new(service);
-        let mut channels = Vec::new();
-        for (name, address) in &rpc.services {
-            let endpoint = address.parse().with_context(|| format!("rpc.services.{name}"))?;
-            channels.push((name.clone(), Channel::connect(endpoint, identity.clone(), tls.clone())));
-        }
-        let peers = Peers::new(channels);
-        let store = match peers.get("store") {
-            Some(store) => store,
-            // The store does not call itself.
-            None if service == "store" => Channel::in_process(Routes::default(), identity),
-            None => anyhow::bail!("rpc.services.store is missing in mox.toml: write where the store answers"),
-        };
-        Ok(Self { tls, store, peers })
-    }
-
-    fn auth(&self) -> ServerAuth {
-        match &self.tls {
-            Some(tls) => ServerAuth::MutualTls(Arc::clone(tls)),
-            None => ServerAuth::Loopback,
-        }
-    }
-
-    async fn listener(&self, config: &Static) -> Result<Option<Listener>> {
-        let Some(address) = &config.rpc.listen else {
-            return Ok(None);
-        };
-        let endpoint: Endpoint = address.parse().context("rpc.listen")?;
-        let listener = Listener::bind(&endpoint).await.context("rpc.listen")?;
-        mox_rpc::check(&listener, &self.auth_for(&listener)).context("rpc.listen")?;
-        Ok(Some(listener))
-    }
-
-    fn auth_for(&self, listener: &Listener) -> ServerAuth {
-        match listener {
-            Listener::Unix(..) => ServerAuth::UnixPeer,
-            Listener::Tcp(_) => self.auth(),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(arguments: &[&str], variable: Option<&str>) -> Result<Arguments, String> {
-        arguments_of(arguments.iter().map(ToString::to_string), variable.map(PathBuf::from))
-    }
-
-    #[test]
-    fn configuration_is_named_in_every_way() {
-        let run = |file: &str| Ok(Arguments::Run(file.into()));
-        for given in [
-            ["-config", "a"].as_slice(),
-            &["--config", "a"],
-            &["-config=a"],
-            &["--config=a"],
-        ] {
-            assert_eq!(parse(given, Some("b")), run("a"));
-        }
-        assert_eq!(parse(&[], Some("b")), run("b"));
-        assert_eq!(parse(&[], None), run(DEFAULT_CONFIG));
-        assert_eq!(parse(&["-version"], None), Ok(Arguments::Version));
-        assert_eq!(parse(&["--help"], None), Ok(Arguments::Help));
-        for bad in [
-            ["-config"].as_slice(),
-            &["-config="],
-            &["file"],
-            &["-other"],
-            &["-version=1"],
-            &["---config", "a"],
-        ] {
-            assert!(parse(bad, None).is_err(), "{bad:?}");
-        }
-    }
 }

@@ -124,7 +124,7 @@ impl Bound {
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     /// The system refuses the address.
-    #[error("listen on {address} for {kind} of listener \"{listener}\": {}", explain(.source, .address))]
+    #[error("listen on {address} for {kind} of listener \"{listener}\": {}", explain(.error, .address))]
     Socket {
         /// Where.
         address: SocketAddr,
@@ -133,15 +133,15 @@ pub enum BindError {
         /// Of which listener.
         listener: String,
         /// Why not.
-        source: io::Error,
+        error: io::Error,
     },
     /// The listener's certificates can't be used.
-    #[error("certificates of listener \"{listener}\": {source}")]
+    #[error("certificates of listener \"{listener}\": {error}")]
     Tls {
         /// Of which listener.
         listener: String,
         /// What is wrong.
-        source: TlsError,
+        error: TlsError,
     },
     /// A service that is TLS from the start has no certificate.
     #[error(
@@ -224,11 +224,11 @@ pub fn bind_inherited(
                     Some(socket) => socket.set_nonblocking(true).map(|()| socket),
                     None => listen(address),
                 };
-                let socket = socket.map_err(|source| BindError::Socket {
+                let socket = socket.map_err(|error| BindError::Socket {
                     address,
                     kind: *kind,
                     listener: name.clone(),
-                    source,
+                    error,
                 })?;
                 bound.push(Bound {
                     listener: Arc::clone(listener),
@@ -262,11 +262,10 @@ impl Certificates<'_> {
         let resumption = kind != Kind::Smtp || !self.listener.smtp.tls_session_tickets_disabled;
         let place = &mut self.loaded[usize::from(resumption)];
         if place.is_none() {
-            let loaded =
-                TlsAcceptorConfig::load(tls, self.config_dir, resumption).map_err(|source| BindError::Tls {
-                    listener: self.name.to_owned(),
-                    source,
-                })?;
+            let loaded = TlsAcceptorConfig::load(tls, self.config_dir, resumption).map_err(|error| BindError::Tls {
+                listener: self.name.to_owned(),
+                error,
+            })?;
             *place = Some(loaded);
         }
         Ok(place.clone())

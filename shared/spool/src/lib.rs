@@ -48,12 +48,12 @@ pub enum SpoolError {
         budget: u64,
     },
     /// The file can't be written; when the disk is full, of kind `StorageFull`. Temporary.
-    #[error("write the message being received to a file in {folder}: {source}")]
+    #[error("write the message being received to a file in {folder}: {error}")]
     Io {
         /// Where.
         folder: String,
         /// Why not.
-        source: io::Error,
+        error: io::Error,
     },
 }
 
@@ -162,10 +162,10 @@ impl Spool {
         Ok(())
     }
 
-    fn error(&self, source: io::Error) -> SpoolError {
+    fn error(&self, error: io::Error) -> SpoolError {
         SpoolError::Io {
             folder: self.share.folder().display().to_string(),
-            source,
+            error,
         }
     }
 

@@ -1,4 +1,5 @@
 //! What a receiver of messages relies on.
+#![allow(clippy::unwrap_used)]
 
 use mox_spool::{Budget, MEMORY_BYTES, Spool, SpoolError};
 use proptest::prelude::*;

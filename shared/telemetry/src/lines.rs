@@ -70,12 +70,22 @@ fn name(level: Level) -> &'static str {
 pub(crate) struct Lines {
     format: Format,
     counts: Counts,
+    write: fn(&str),
 }
 
 impl Lines {
     pub(crate) fn new(format: Format, counts: Counts) -> Self {
-        Self { format, counts }
+        Self {
+            format,
+            counts,
+            write: to_stderr,
+        }
     }
+}
+
+/// One write a line, so that lines of several threads don't mix. A closed standard error is nobody to tell.
+fn to_stderr(line: &str) {
+    let _ = std::io::stderr().lock().write_all(line.as_bytes());
 }
 
 /// What spans keep for the lines within them.
@@ -128,8 +138,12 @@ impl Visit for Collect {
         let mut text = value.to_string();
         let mut cause = value.source();
         while let Some(error) = cause {
-            text.push_str(": ");
-            text.push_str(&error.to_string());
+            let why = error.to_string();
+            // Some errors say their cause themselves.
+            if !text.ends_with(&why) {
+                text.push_str(": ");
+                text.push_str(&why);
+            }
             cause = error.source();
         }
         self.add(key, Value::Text(text));
@@ -194,8 +208,7 @@ where
             fields,
         };
         self.counts.add(level);
-        // One write a line, so that lines of several threads don't mix. A closed standard error is nobody to tell.
-        let _ = std::io::stderr().lock().write_all(line.format(self.format).as_bytes());
+        (self.write)(&line.format(self.format));
     }
 }
 
@@ -218,4 +231,68 @@ pub(crate) fn log_panics() {
             text.unwrap_or("without text")
         );
     }));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use tracing_subscriber::layer::SubscriberExt;
+
+    use super::*;
+    use crate::level::{self, Levels};
+
+    thread_local! {
+        static WRITTEN: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+    }
+
+    /// What was written since the last call, without the time.
+    fn written() -> Vec<String> {
+        let lines = WRITTEN.with_borrow_mut(std::mem::take);
+        lines
+            .iter()
+            .map(|line| line.split_once(' ').unwrap().1.trim_end().to_owned())
+            .collect()
+    }
+
+    #[test]
+    fn lines_have_their_spans_fields_and_follow_changed_levels() {
+        let mut registry = Registry::default();
+        let mut lines = Lines::new(Format::Text, Counts::register(&mut registry));
+        lines.write = |line| WRITTEN.with_borrow_mut(|written| written.push(line.to_owned()));
+        let levels = Levels::new(level::Level::Info, &[]);
+        let subscriber = tracing_subscriber::registry().with(lines.with_filter(levels.filter()));
+        tracing::subscriber::with_default(subscriber, || {
+            let span = tracing::info_span!(target: "mox_imap::session", "connection", cid = "8f3a", user = tracing::field::Empty);
+            let _in = span.enter();
+            let log = || {
+                tracing::info!(target: "mox_imap::session", size = 7, "appended");
+                tracing::debug!(target: "mox_imap::session", cid = "other", "why");
+                tracing::warn!(target: "h2::codec", "odd");
+                tracing::info!(target: "h2::codec", "chatter");
+            };
+            log();
+            assert_eq!(
+                written(),
+                ["info imap: appended cid=8f3a size=7", "warn h2: odd cid=8f3a"]
+            );
+            span.record("user", "mjl");
+            levels.set("imap", Some(level::Level::Debug));
+            levels.set_default(level::Level::Error);
+            log();
+            assert_eq!(
+                written(),
+                [
+                    "info imap: appended cid=8f3a user=mjl size=7",
+                    "debug imap: why user=mjl cid=other"
+                ]
+            );
+        });
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        assert!(
+            text.contains("mox_telemetry_log_lines_total{level=\"info\"} 2"),
+            "{text}"
+        );
+    }
 }

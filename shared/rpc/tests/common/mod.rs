@@ -1,5 +1,5 @@
 //! A service to call, in every shape.
-#![allow(dead_code)]
+#![allow(dead_code, missing_docs, clippy::unwrap_used)]
 
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -94,9 +94,8 @@ impl AuthService for Subject {
         let guard = self.alive.enter();
         let answers = request.into_inner().map(move |step| {
             let _kept = &guard;
-            let challenge = match step?.step {
-                Some(authenticate_request::Step::Response(data)) => data,
-                _ => return Err(Status::invalid_argument("no response")),
+            let Some(authenticate_request::Step::Response(challenge)) = step?.step else {
+                return Err(Status::invalid_argument("no response"));
             };
             Ok(AuthenticateResponse {
                 step: Some(authenticate_response::Step::Challenge(challenge)),
