@@ -99,7 +99,7 @@ fn shown(message: &[u8]) -> String {
     )
     .expect("strings take all");
     decoded_text(message, &mut |text| {
-        writeln!(out, "text {text:?}").expect("strings take all")
+        writeln!(out, "text {text:?}").expect("strings take all");
     });
     out
 }
