@@ -66,7 +66,11 @@ pub fn lookup_keys(now: i64, scope: &[u8], key: &[u8]) -> impl Iterator<Item = B
 /// What is put for a result.
 #[must_use]
 pub fn keep(now: i64, digest: &Bytes, response: &Bytes) -> Bytes {
-    let kept = Idempotency { request_digest: digest.clone(), response: response.clone(), at: now };
+    let kept = Idempotency {
+        request_digest: digest.clone(),
+        response: response.clone(),
+        at: now,
+    };
     kept.encode_to_vec().into()
 }
 
@@ -93,15 +97,14 @@ pub fn digest(request: &impl Message) -> Bytes {
 ///
 /// # Errors
 /// If the engine fails, or the key was used for another request.
-pub async fn find(
-    db: &Db,
-    now: i64,
-    scope: &[u8],
-    key: &[u8],
-    digest: &[u8],
-) -> Result<Option<Bytes>, tonic::Status> {
+pub async fn find(db: &Db, now: i64, scope: &[u8], key: &[u8], digest: &[u8]) -> Result<Option<Bytes>, tonic::Status> {
     let found = db.get_many(lookup_keys(now, scope, key).collect()).await?;
-    found.iter().flatten().next().map(|kept| answer(&kept.data, digest)).transpose()
+    found
+        .iter()
+        .flatten()
+        .next()
+        .map(|kept| answer(&kept.data, digest))
+        .transpose()
 }
 
 /// Adds a result to the commit of its change, on condition that there is none yet.
@@ -121,7 +124,11 @@ pub async fn expire(db: &Db, now: i64) -> Result<(), EngineError> {
     let range = keys::idempotency_before(oldest);
     // Deleting a range costs later reads something even if nothing was in it.
     let found = db
-        .scan(range.clone(), crate::engine::Limit::rows(1), crate::engine::Order::Ascending)
+        .scan(
+            range.clone(),
+            crate::engine::Limit::rows(1),
+            crate::engine::Order::Ascending,
+        )
         .await?;
     if !found.rows.is_empty() {
         let mut commit = Commit::new();

@@ -47,6 +47,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use mox_config::Static;
 use mox_events::Bus;
+use mox_proto::delivery::v1::delivery_service_server::DeliveryServiceServer;
 use mox_proto::mail::v1::mail_service_server::MailServiceServer;
 use mox_rpc::Identity;
 use mox_service::{Clock, Deps, Shutdown};
@@ -58,6 +59,7 @@ use crate::account::Accounts;
 use crate::auth::{AuthApi, Authenticator, Hasher, Sessions, Tiers};
 use crate::content::{Collector, Contents, EngineBlobs};
 use crate::engine::{Db, OpenError, Options, RocksEngine};
+use crate::delivery::Delivery;
 use crate::mail::Mail;
 use crate::queue::{AdminApi, Queue, QueueApi, SubmitApi};
 use crate::registry::{ConfigAdminApi, ConfigApi, Registry, RegistryError};
@@ -158,6 +160,7 @@ impl Service {
         let mut options = Options::new(data_dir.join(FOLDER));
         options.cache_bytes = usize::try_from(settings.cache_bytes).unwrap_or(usize::MAX);
         options.reserve_bytes = settings.reserve_bytes;
+        options.prime_log = true;
         let engine = Arc::new(tokio::task::spawn_blocking(move || RocksEngine::open(&options)).await??);
         metrics::register(&engine, &mut telemetry.registry.lock());
         let db: Db = engine;
@@ -207,8 +210,9 @@ impl Service {
         let mut routes = Routes::builder();
         routes
             .add_service(ConfigApi::new(registry.clone()).server())
-            .add_service(ConfigAdminApi::new(registry, accounts.clone(), queue.clone(), hasher).server())
+            .add_service(ConfigAdminApi::new(registry.clone(), accounts.clone(), queue.clone(), hasher).server())
             .add_service(AuthApi::new(authenticator).server())
+            .add_service(DeliveryServiceServer::new(Delivery::new(accounts.clone(), contents.clone(), registry.clone())))
             .add_service(MailServiceServer::new(Mail::new(accounts, contents, sessions)))
             .add_service(SubmitApi::new(queue.clone(), submitters, config).server())
             .add_service(QueueApi::new(queue.clone()).server())

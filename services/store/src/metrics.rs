@@ -11,12 +11,36 @@ use crate::engine::RocksEngine;
 
 /// Name, help, and RocksDB's name.
 const FIGURES: [(&str, &str, &str); 6] = [
-    ("mox_store_memtable_bytes", "Recent changes in memory", "rocksdb.cur-size-all-mem-tables"),
-    ("mox_store_table_bytes", "Files of tables", "rocksdb.total-sst-files-size"),
-    ("mox_store_blob_bytes", "Files of contents", "rocksdb.total-blob-file-size"),
-    ("mox_store_live_blob_bytes", "Contents that are kept", "rocksdb.live-blob-file-size"),
-    ("mox_store_pending_compaction_bytes", "Waiting to be reorganized", "rocksdb.estimate-pending-compaction-bytes"),
-    ("mox_store_background_errors", "Failures in the background", "rocksdb.background-errors"),
+    (
+        "mox_store_memtable_bytes",
+        "Recent changes in memory",
+        "rocksdb.cur-size-all-mem-tables",
+    ),
+    (
+        "mox_store_table_bytes",
+        "Files of tables",
+        "rocksdb.total-sst-files-size",
+    ),
+    (
+        "mox_store_blob_bytes",
+        "Files of contents",
+        "rocksdb.total-blob-file-size",
+    ),
+    (
+        "mox_store_live_blob_bytes",
+        "Contents that are kept",
+        "rocksdb.live-blob-file-size",
+    ),
+    (
+        "mox_store_pending_compaction_bytes",
+        "Waiting to be reorganized",
+        "rocksdb.estimate-pending-compaction-bytes",
+    ),
+    (
+        "mox_store_background_errors",
+        "Failures in the background",
+        "rocksdb.background-errors",
+    ),
 ];
 
 /// Does not keep the database open.

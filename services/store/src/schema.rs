@@ -29,7 +29,9 @@ pub enum SchemaError {
 pub(crate) async fn check(db: &Db) -> Result<(), SchemaError> {
     let Some(value) = db.get(keys::schema()).await? else {
         let mut commit = Commit::new();
-        commit.require_absent(keys::schema()).put(keys::schema(), Bytes::copy_from_slice(&VERSION.to_be_bytes()));
+        commit
+            .require_absent(keys::schema())
+            .put(keys::schema(), Bytes::copy_from_slice(&VERSION.to_be_bytes()));
         return match db.commit(commit).await {
             // Without room for this, there is none for anything that would need it.
             Ok(_) | Err(EngineError::Conflict { .. } | EngineError::NoSpace) => Ok(()),
@@ -56,7 +58,9 @@ mod tests {
         let db: Db = Arc::new(RocksEngine::open(&Options::new(dir.path())).unwrap());
         check(&db).await.unwrap();
         check(&db).await.unwrap();
-        db.commit(Commit::new().put(keys::schema(), &[0, 0, 0, 9][..]).clone()).await.unwrap();
+        db.commit(Commit::new().put(keys::schema(), &[0, 0, 0, 9][..]).clone())
+            .await
+            .unwrap();
         let error = check(&db).await.unwrap_err().to_string();
         assert!(error.contains("shape 9") && error.contains("newer version"), "{error}");
         db.commit(Commit::new().put(keys::schema(), "x").clone()).await.unwrap();

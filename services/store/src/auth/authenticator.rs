@@ -97,8 +97,11 @@ impl Authenticator {
     }
 
     pub(super) fn count(&self, protocol: &str, mechanism: &str, result: &str) {
-        let labels =
-            ResultLabels { protocol: protocol.to_owned(), mechanism: mechanism.to_owned(), result: result.to_owned() };
+        let labels = ResultLabels {
+            protocol: protocol.to_owned(),
+            mechanism: mechanism.to_owned(),
+            result: result.to_owned(),
+        };
         self.0.results.get_or_create(&labels).inc();
     }
 }
@@ -112,7 +115,9 @@ async fn secret(db: &Db) -> Result<Bytes, EngineError> {
         let mut secret = [0; SECRET_BYTES];
         rand::rng().fill_bytes(&mut secret);
         let mut commit = Commit::new();
-        commit.require_absent(keys::secret()).put(keys::secret(), Bytes::copy_from_slice(&secret));
+        commit
+            .require_absent(keys::secret())
+            .put(keys::secret(), Bytes::copy_from_slice(&secret));
         match db.commit(commit).await {
             Ok(_) | Err(EngineError::Conflict { .. }) => {}
             // Without room, one for this run does.
@@ -162,7 +167,9 @@ impl AuthService for AuthApi {
                     let _ = answers.send(Err(status)).await;
                 }
                 Err(_) => {
-                    let _ = answers.send(Err(Status::deadline_exceeded("the exchange took too long"))).await;
+                    let _ = answers
+                        .send(Err(Status::deadline_exceeded("the exchange took too long")))
+                        .await;
                 }
             }
         });
@@ -176,9 +183,14 @@ impl AuthService for AuthApi {
         let caller: Identity = mox_rpc::caller(&request)?;
         let tokens = request.into_inner().sessions;
         if tokens.len() > RENEW_MAX {
-            return Err(Status::invalid_argument(format!("at most {RENEW_MAX} sessions in one call")));
+            return Err(Status::invalid_argument(format!(
+                "at most {RENEW_MAX} sessions in one call"
+            )));
         }
-        let valid = tokens.iter().map(|token| self.0.0.sessions.renew(token, &caller)).collect();
+        let valid = tokens
+            .iter()
+            .map(|token| self.0.0.sessions.renew(token, &caller))
+            .collect();
         Ok(Response::new(api::RenewSessionsResponse { valid }))
     }
 

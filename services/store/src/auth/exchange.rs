@@ -36,7 +36,11 @@ struct Account {
 
 /// What an exchange ended with.
 enum Outcome {
-    Success { account: Account, login_address: String, data: Vec<u8> },
+    Success {
+        account: Account,
+        login_address: String,
+        data: Vec<u8>,
+    },
     Failure(Reason, String),
 }
 
@@ -63,9 +67,19 @@ where
     let ip = IpAddr::from_str(&start.remote_ip)
         .map_err(|_| Status::invalid_argument(format!("remote_ip {:?} is no IP address", start.remote_ip)))?;
     let outcome = if authenticator.may_try(&start.protocol, ip) {
-        Exchange { authenticator, messages, answers, sent: Vec::new() }.run(&start).await?
+        Exchange {
+            authenticator,
+            messages,
+            answers,
+            sent: Vec::new(),
+        }
+        .run(&start)
+        .await?
     } else {
-        Outcome::Failure(Reason::Rate, "too many failed logins from your network, try again in a minute".into())
+        Outcome::Failure(
+            Reason::Rate,
+            "too many failed logins from your network, try again in a minute".into(),
+        )
     };
     let answer = conclude(authenticator, caller, &start, ip, outcome)?;
     let _ = answers.send(Ok(api::AuthenticateResponse { step: Some(answer) })).await;
@@ -84,7 +98,11 @@ fn conclude(
     // A client chooses the text of a mechanism: only names that there are become labels.
     let mechanism = Mechanism::from_str(&start.mechanism).map_or("unknown", Mechanism::name);
     match outcome {
-        Outcome::Success { account, login_address, data } => {
+        Outcome::Success {
+            account,
+            login_address,
+            data,
+        } => {
             let info = SessionInfo {
                 account: account.id,
                 name: account.name.as_str().into(),
@@ -109,7 +127,10 @@ fn conclude(
             let name = reason.as_str_name().trim_start_matches("REASON_").to_lowercase();
             authenticator.count(protocol, mechanism, &name);
             tracing::info!(cid, remote = %ip, protocol, mechanism, reason = name, "login failed");
-            Ok(Answer::Failure(Failure { reason: reason.into(), text }))
+            Ok(Answer::Failure(Failure {
+                reason: reason.into(),
+                text,
+            }))
         }
     }
 }
@@ -132,7 +153,10 @@ where
             Ok(Mechanism::External) | Err(_) => return Ok(failure(Reason::Mechanism)),
             Ok(mechanism) => mechanism,
         };
-        let bindings = start.channel_bindings.iter().map(|binding| (&binding.r#type, &binding.data));
+        let bindings = start
+            .channel_bindings
+            .iter()
+            .map(|binding| (&binding.r#type, &binding.data));
         let settings = ServerSettings {
             channel_bindings: ChannelBindings::from_pairs(bindings),
             local_name: start.local_name.clone(),
@@ -146,7 +170,9 @@ where
         for _ in 0..MESSAGES_MAX {
             step = match step {
                 Step::Challenge(data) => {
-                    let answer = api::AuthenticateResponse { step: Some(Answer::Challenge(data.into())) };
+                    let answer = api::AuthenticateResponse {
+                        step: Some(Answer::Challenge(data.into())),
+                    };
                     if self.answers.send(Ok(answer)).await.is_err() {
                         return Ok(failure(Reason::Aborted));
                     }
@@ -176,7 +202,11 @@ where
                     if !account.disabled.is_empty() {
                         return Ok(Outcome::Failure(Reason::Disabled, account.disabled));
                     }
-                    return Ok(Outcome::Success { account, login_address, data });
+                    return Ok(Outcome::Success {
+                        account,
+                        login_address,
+                        data,
+                    });
                 }
                 Step::Failure(why) => {
                     return Ok(failure(match why {
@@ -209,7 +239,10 @@ where
         if let Some((id, (_, version))) = known
             && inner.recent.knows(&sent, id, *version)
         {
-            return Ok(Step::Success { authcid: authcid.to_owned(), data: Vec::new() });
+            return Ok(Step::Success {
+                authcid: authcid.to_owned(),
+                data: Vec::new(),
+            });
         }
         let credentials = known.map(|(_, (credentials, _))| credentials.clone());
         let moved = std::mem::replace(exchange, ServerExchange::new(mechanism, ServerSettings::default()));
@@ -231,13 +264,20 @@ impl Authenticator {
     /// The account that a name logs in to. Names are addresses.
     async fn lookup(&self, authcid: &str) -> Result<Option<Account>, Status> {
         let committed = self.0.registry.current();
-        let Some((id, name)) = Address::from_str(authcid).ok().and_then(|address| committed.login(&address)) else {
+        let Some((id, name)) = Address::from_str(authcid)
+            .ok()
+            .and_then(|address| committed.login(&address))
+        else {
             // As long as for a name that there is.
             let nobody = AccountId::from([0; 16]);
             let _ = self.0.db.get(keys::credentials(nobody)).await.map_err(Status::from)?;
             return Ok(None);
         };
-        let disabled = committed.dynamic.accounts.get(name).map_or("", |account| &account.login_disabled);
+        let disabled = committed
+            .dynamic
+            .accounts
+            .get(name)
+            .map_or("", |account| &account.login_disabled);
         let credentials = match self.0.db.get(keys::credentials(id)).await.map_err(Status::from)? {
             None => None,
             Some(value) => {
@@ -246,6 +286,11 @@ impl Authenticator {
                 Some((credentials(&kept), value.version))
             }
         };
-        Ok(Some(Account { id, name: name.to_owned(), disabled: disabled.to_owned(), credentials }))
+        Ok(Some(Account {
+            id,
+            name: name.to_owned(),
+            disabled: disabled.to_owned(),
+            credentials,
+        }))
     }
 }

@@ -21,7 +21,10 @@ impl Hasher {
     #[must_use]
     pub fn new() -> Self {
         let processors = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-        Self { permits: Arc::new(Semaphore::new(processors.div_ceil(2))), waiting: Arc::default() }
+        Self {
+            permits: Arc::new(Semaphore::new(processors.div_ceil(2))),
+            waiting: Arc::default(),
+        }
     }
 
     /// Runs `work` when it is its turn.
@@ -31,7 +34,10 @@ impl Hasher {
     pub async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Status> {
         let _waiting = Waiting::begin(&self.waiting)?;
         let stopping = |_| Status::unavailable("the store is shutting down");
-        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| Status::unavailable("closed"))?;
+        let permit = Arc::clone(&self.permits)
+            .acquire_owned()
+            .await
+            .map_err(|_| Status::unavailable("closed"))?;
         let task = tokio::task::spawn_blocking(move || {
             let result = work();
             drop(permit);

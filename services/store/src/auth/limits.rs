@@ -34,7 +34,11 @@ fn networks(ip: IpAddr) -> [Network; 3] {
     };
     let mut tier = 0;
     prefixes.map(|prefix| {
-        let network = Network { tier, v6: width == 128, bits: bits >> (width - prefix) };
+        let network = Network {
+            tier,
+            v6: width == 128,
+            bits: bits >> (width - prefix),
+        };
         tier += 1;
         network
     })
@@ -76,7 +80,11 @@ impl Windows {
 
 impl Default for Failures {
     fn default() -> Self {
-        let windows = Windows { began: Instant::now(), current: HashMap::new(), previous: HashMap::new() };
+        let windows = Windows {
+            began: Instant::now(),
+            current: HashMap::new(),
+            previous: HashMap::new(),
+        };
         Self(Mutex::new(windows))
     }
 }
@@ -128,7 +136,10 @@ mod tests {
             failures.add(ip("192.0.2.1"));
         }
         assert!(!failures.admits(ip("192.0.2.1"), LIMITS));
-        assert!(!failures.admits(ip("::ffff:192.0.2.1"), LIMITS), "mapped addresses are the same");
+        assert!(
+            !failures.admits(ip("::ffff:192.0.2.1"), LIMITS),
+            "mapped addresses are the same"
+        );
         assert!(failures.admits(ip("192.0.2.2"), LIMITS));
         assert!(failures.admits(ip("192.0.2.1"), [0, 0, 0]), "0 is no limit");
         tokio::time::advance(Duration::from_secs(61)).await;

@@ -41,7 +41,10 @@ pub fn credentials_record(credentials: &Credentials) -> record::Credentials {
         })
     };
     let state = |part: fn(&CramMd5State) -> &[u8; 16]| {
-        credentials.cram_md5.as_ref().map_or_else(Bytes::new, |state| Bytes::copy_from_slice(part(state)))
+        credentials
+            .cram_md5
+            .as_ref()
+            .map_or_else(Bytes::new, |state| Bytes::copy_from_slice(part(state)))
     };
     record::Credentials {
         argon2id: credentials.argon2id.clone(),

@@ -34,7 +34,10 @@ struct Entry {
 impl Default for Recent {
     fn default() -> Self {
         let key: [u8; 32] = rand::random();
-        Self { key: hmac::Key::new(hmac::HMAC_SHA256, &key), entries: Mutex::default() }
+        Self {
+            key: hmac::Key::new(hmac::HMAC_SHA256, &key),
+            entries: Mutex::default(),
+        }
     }
 }
 
@@ -56,9 +59,9 @@ impl Recent {
     /// Whether it was right for the account, with credentials of this version.
     pub(super) fn knows(&self, sent: &Sent, account: AccountId, version: u64) -> bool {
         let entries = self.entries.lock();
-        entries.get(sent).is_some_and(|entry| {
-            entry.account == account && entry.version == version && entry.until > Instant::now()
-        })
+        entries
+            .get(sent)
+            .is_some_and(|entry| entry.account == account && entry.version == version && entry.until > Instant::now())
     }
 
     /// Takes note that it was.
@@ -71,7 +74,14 @@ impl Recent {
         if entries.len() >= MAX {
             entries.clear();
         }
-        entries.insert(sent, Entry { account, version, until: now + LIFE });
+        entries.insert(
+            sent,
+            Entry {
+                account,
+                version,
+                until: now + LIFE,
+            },
+        );
     }
 }
 
@@ -90,7 +100,10 @@ mod tests {
         assert!(!recent.knows(&sent("LOGIN", &[b"a", b"bc"]), account, 7));
         assert!(!recent.knows(&sent("PLAIN", &[b"ab", b"c"]), account, 7));
         assert!(!recent.knows(&first, account, 8), "the password was changed");
-        assert!(!recent.knows(&first, AccountId::new(), 7), "the address is another account's now");
+        assert!(
+            !recent.knows(&first, AccountId::new(), 7),
+            "the address is another account's now"
+        );
         assert!(!Recent::default().knows(&first, account, 7));
         tokio::time::advance(LIFE).await;
         assert!(!recent.knows(&first, account, 7));

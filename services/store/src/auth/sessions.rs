@@ -62,7 +62,10 @@ struct State {
 impl Default for Sessions {
     fn default() -> Self {
         let (revoked, _) = broadcast::channel(REVOCATIONS);
-        Self(Arc::new(Inner { sessions: Mutex::default(), revoked }))
+        Self(Arc::new(Inner {
+            sessions: Mutex::default(),
+            revoked,
+        }))
     }
 }
 
@@ -87,13 +90,20 @@ impl Sessions {
         let now = Instant::now();
         let mut state = self.0.sessions.lock();
         state.begun += 1;
-        if state.begun % PURGE_EVERY == 0 || state.by_token.len() >= SESSIONS_MAX {
+        if state.begun.is_multiple_of(PURGE_EVERY) || state.by_token.len() >= SESSIONS_MAX {
             state.by_token.retain(|_, session| session.expires > now);
         }
         if state.by_token.len() >= SESSIONS_MAX {
             return Err(Status::resource_exhausted("too many sessions, try again later"));
         }
-        state.by_token.insert(hash(&token), Session { info, caller, expires: now + SESSION_LIFE });
+        state.by_token.insert(
+            hash(&token),
+            Session {
+                info,
+                caller,
+                expires: now + SESSION_LIFE,
+            },
+        );
         Ok(Bytes::copy_from_slice(&token))
     }
 
@@ -128,7 +138,11 @@ impl Sessions {
     pub fn end(&self, token: &[u8], caller: &Identity) {
         let mut state = self.0.sessions.lock();
         let key = hash(token);
-        if state.by_token.get(&key).is_some_and(|session| session.caller == *caller) {
+        if state
+            .by_token
+            .get(&key)
+            .is_some_and(|session| session.caller == *caller)
+        {
             state.by_token.remove(&key);
         }
     }

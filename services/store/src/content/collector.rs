@@ -49,7 +49,11 @@ impl Collector {
     #[must_use]
     pub fn with_graces(contents: Contents, released: Duration, upload: Duration) -> Self {
         let millis = |grace: Duration| i64::try_from(grace.as_millis()).unwrap_or(i64::MAX);
-        Self { contents, released_grace: millis(released), upload_grace: millis(upload) }
+        Self {
+            contents,
+            released_grace: millis(released),
+            upload_grace: millis(upload),
+        }
     }
 
     /// Goes over both lists once.
@@ -77,18 +81,22 @@ impl Collector {
         Ok(collected)
     }
 
-    async fn page(
-        &self,
-        range: Range<Bytes>,
-    ) -> Result<(Vec<(Bytes, Value)>, Option<Range<Bytes>>), ContentError> {
-        let page = self.contents.0.db.scan(range.clone(), Limit::rows(PAGE_ROWS), Order::Ascending).await?;
+    async fn page(&self, range: Range<Bytes>) -> Result<(Vec<(Bytes, Value)>, Option<Range<Bytes>>), ContentError> {
+        let page = self
+            .contents
+            .0
+            .db
+            .scan(range.clone(), Limit::rows(PAGE_ROWS), Order::Ascending)
+            .await?;
         let rest = page.rest(&range);
         Ok((page.rows, rest))
     }
 
     /// Abandons an upload: it becomes a released content without references.
     async fn upload(&self, key: &Bytes, value: &Value, collected: &mut Collected) -> Result<(), ContentError> {
-        let Some(id) = keys::parse_content(key) else { return Ok(()) };
+        let Some(id) = keys::parse_content(key) else {
+            return Ok(());
+        };
         let upload = record::Upload::decode(value.data.clone()).map_err(|_| ContentError::Damaged(id))?;
         let now = self.contents.now();
         if now - upload.started < self.upload_grace || self.contents.0.receiving.lock().contains(&id) {
@@ -96,7 +104,9 @@ impl Collector {
         }
         let mut commit = Commit::new();
         commit.require_at(key.clone(), value.version).delete(key.clone());
-        commit.put(keys::released(id), record::Released { at: now }.encode_to_vec()).set_frees();
+        commit
+            .put(keys::released(id), record::Released { at: now }.encode_to_vec())
+            .set_frees();
         if self.done(commit).await? {
             collected.abandoned += 1;
         }
@@ -105,7 +115,9 @@ impl Collector {
 
     /// Removes a content that has no references, or takes it off the list if it has one.
     async fn released(&self, key: &Bytes, value: &Value, collected: &mut Collected) -> Result<(), ContentError> {
-        let Some(id) = keys::parse_content(key) else { return Ok(()) };
+        let Some(id) = keys::parse_content(key) else {
+            return Ok(());
+        };
         let released = record::Released::decode(value.data.clone()).map_err(|_| ContentError::Damaged(id))?;
         if self.contents.now() - released.at < self.released_grace {
             return Ok(());

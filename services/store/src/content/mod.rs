@@ -100,7 +100,12 @@ impl Contents {
     /// In an engine, with the bytes of large ones in `blobs`.
     #[must_use]
     pub fn new(db: Db, blobs: Arc<dyn Blobs>, now: NowMillis) -> Self {
-        Self(Arc::new(Inner { db, blobs, now, receiving: Mutex::default() }))
+        Self(Arc::new(Inner {
+            db,
+            blobs,
+            now,
+            receiving: Mutex::default(),
+        }))
     }
 
     /// Finds out where the bytes that a request came with are, so that a commit can refer to them.
@@ -110,9 +115,9 @@ impl Contents {
     pub async fn stage(&self, source: &mail::Content) -> Result<Staged, ContentError> {
         match &source.r#where {
             None => Err(ContentError::Invalid("the request has no content")),
-            Some(mail::content::Where::Inline(bytes)) if bytes.len() > INLINE_BYTES => {
-                Err(ContentError::Invalid("an inline content has at most 262144 bytes, upload it"))
-            }
+            Some(mail::content::Where::Inline(bytes)) if bytes.len() > INLINE_BYTES => Err(ContentError::Invalid(
+                "an inline content has at most 262144 bytes, upload it",
+            )),
             Some(mail::content::Where::Inline(bytes)) => Ok(Staged::inline(bytes.clone())),
             Some(mail::content::Where::UploadId(id)) => {
                 let id = ContentId::try_from(id).map_err(|_| ContentError::Invalid("an upload id has 16 bytes"))?;
@@ -120,7 +125,11 @@ impl Contents {
                     Err(ContentError::Gone(_)) => return Err(ContentError::NoUpload),
                     record => record?,
                 };
-                Ok(Staged { id, size: record.size, inline: None })
+                Ok(Staged {
+                    id,
+                    size: record.size,
+                    inline: None,
+                })
             }
         }
     }
@@ -148,7 +157,11 @@ impl Staged {
     /// Of bytes at hand, [`INLINE_BYTES`] at most; larger ones are uploaded ([`Contents::upload_bytes`]).
     #[must_use]
     pub fn inline(bytes: Bytes) -> Self {
-        Self { id: ContentId::new(), size: bytes.len() as u64, inline: Some(bytes) }
+        Self {
+            id: ContentId::new(),
+            size: bytes.len() as u64,
+            inline: Some(bytes),
+        }
     }
 
     /// Its id, to be kept by whoever refers to it.
@@ -177,7 +190,9 @@ impl Staged {
                 commit.put(keys::content(self.id), small(bytes).encode_to_vec());
             }
             None => {
-                commit.require_present(keys::upload(self.id)).delete(keys::upload(self.id));
+                commit
+                    .require_present(keys::upload(self.id))
+                    .delete(keys::upload(self.id));
             }
         }
     }

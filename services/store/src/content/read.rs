@@ -51,7 +51,11 @@ impl Contents {
             async move {
                 let (number, chunk_bytes, end) = match at {
                     At::End => return Ok(None),
-                    At::Chunk { number, chunk_bytes, end } => (number, chunk_bytes, end),
+                    At::Chunk {
+                        number,
+                        chunk_bytes,
+                        end,
+                    } => (number, chunk_bytes, end),
                     At::Start => {
                         let record = contents.record(id).await?;
                         let end = range.end.min(record.size);
@@ -71,8 +75,15 @@ impl Contents {
                 let start = u64::from(number) * chunk_bytes;
                 let piece_end = end.min(start + chunk_bytes);
                 let piece = part(id, &chunk, range.start.saturating_sub(start), piece_end - start)?;
-                let next =
-                    if piece_end < end { At::Chunk { number: number + 1, chunk_bytes, end } } else { At::End };
+                let next = if piece_end < end {
+                    At::Chunk {
+                        number: number + 1,
+                        chunk_bytes,
+                        end,
+                    }
+                } else {
+                    At::End
+                };
                 Ok(Some((piece, next)))
             }
         })

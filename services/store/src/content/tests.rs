@@ -36,7 +36,14 @@ impl Store {
         };
         let contents = Contents::new(db.clone(), Arc::new(EngineBlobs::new(db.clone())), now);
         let collector = Collector::with_graces(contents.clone(), GRACE, 10 * GRACE);
-        Self { db, contents, collector, time, account: AccountId::new(), _dir: dir }
+        Self {
+            db,
+            contents,
+            collector,
+            time,
+            account: AccountId::new(),
+            _dir: dir,
+        }
     }
 
     fn pass(&self, time: Duration) {
@@ -48,8 +55,14 @@ impl Store {
     }
 
     async fn upload(&self, bytes: &[u8], piece: usize) -> Uploaded {
-        let pieces: Vec<_> = bytes.chunks(piece.max(1)).map(|p| Ok(Bytes::copy_from_slice(p))).collect();
-        self.contents.upload(futures::stream::iter(pieces), u64::MAX).await.unwrap()
+        let pieces: Vec<_> = bytes
+            .chunks(piece.max(1))
+            .map(|p| Ok(Bytes::copy_from_slice(p)))
+            .collect();
+        self.contents
+            .upload(futures::stream::iter(pieces), u64::MAX)
+            .await
+            .unwrap()
     }
 
     async fn release(&self, id: ContentId, owner: &Owner) {
@@ -61,9 +74,24 @@ impl Store {
     /// Rows of the spaces of contents.
     async fn left(&self) -> usize {
         let mut left = 0;
-        for space in [keys::CONTENT, keys::CHUNK, keys::UPLOAD, keys::REFERENCE, keys::RELEASED] {
-            let limit = Limit { rows: usize::MAX, bytes: usize::MAX };
-            left += self.db.scan(keys::prefix(&[space]), limit, Order::Ascending).await.unwrap().rows.len();
+        for space in [
+            keys::CONTENT,
+            keys::CHUNK,
+            keys::UPLOAD,
+            keys::REFERENCE,
+            keys::RELEASED,
+        ] {
+            let limit = Limit {
+                rows: usize::MAX,
+                bytes: usize::MAX,
+            };
+            left += self
+                .db
+                .scan(keys::prefix(&[space]), limit, Order::Ascending)
+                .await
+                .unwrap()
+                .rows
+                .len();
         }
         left
     }
@@ -85,11 +113,20 @@ async fn collect(stream: impl futures::Stream<Item = Result<Bytes, ContentError>
 #[tokio::test]
 async fn any_size_is_read_back_in_any_range() {
     let store = Store::new();
-    for size in [0, 1, INLINE_BYTES, INLINE_BYTES + 1, 2 * INLINE_BYTES, 3 * INLINE_BYTES + 77] {
+    for size in [
+        0,
+        1,
+        INLINE_BYTES,
+        INLINE_BYTES + 1,
+        2 * INLINE_BYTES,
+        3 * INLINE_BYTES + 77,
+    ] {
         let bytes = pattern(size);
         let uploaded = store.upload(&bytes, 100_001).await;
         assert_eq!(uploaded.size, size as u64);
-        let source = mail::Content { r#where: Some(mail::content::Where::UploadId(uploaded.id.to_bytes())) };
+        let source = mail::Content {
+            r#where: Some(mail::content::Where::UploadId(uploaded.id.to_bytes())),
+        };
         let staged = store.contents.stage(&source).await.unwrap();
         assert_eq!((staged.id(), staged.size()), (uploaded.id, size as u64));
         let mut commit = Commit::new();
@@ -98,9 +135,18 @@ async fn any_size_is_read_back_in_any_range() {
 
         assert_eq!(store.contents.bytes(staged.id()).await.unwrap(), bytes);
         let edge = INLINE_BYTES as u64;
-        for range in [0..u64::MAX, 1..edge, edge - 1..edge + 2, edge..2 * edge, 5..5, size as u64..u64::MAX] {
-            let expected = &bytes[(range.start as usize).min(size)..(range.end.min(size as u64) as usize).max(0)
-                .max((range.start as usize).min(size))];
+        for range in [
+            0..u64::MAX,
+            1..edge,
+            edge - 1..edge + 2,
+            edge..2 * edge,
+            5..5,
+            size as u64..u64::MAX,
+        ] {
+            let expected = &bytes[(range.start as usize).min(size)
+                ..(range.end.min(size as u64) as usize)
+                    .max(0)
+                    .max((range.start as usize).min(size))];
             let read = collect(store.contents.read(staged.id(), range.clone())).await.unwrap();
             assert_eq!(read, expected, "{range:?} of {size}");
         }
@@ -117,7 +163,10 @@ async fn an_upload_is_referred_to_once_and_an_abandoned_one_never() {
     let mut commit = Commit::new();
     used.staged().reference(&mut commit, std::slice::from_ref(&owner));
     store.db.commit(commit.clone()).await.unwrap();
-    assert!(matches!(store.db.commit(commit).await, Err(EngineError::Conflict { .. })));
+    assert!(matches!(
+        store.db.commit(commit).await,
+        Err(EngineError::Conflict { .. })
+    ));
 
     // Time for the sender to refer to it.
     store.pass(9 * GRACE);
@@ -127,12 +176,17 @@ async fn an_upload_is_referred_to_once_and_an_abandoned_one_never() {
     for upload in [lost, small] {
         let mut commit = Commit::new();
         upload.staged().reference(&mut commit, &[store.owner()]);
-        assert!(matches!(store.db.commit(commit).await, Err(EngineError::Conflict { .. })));
+        assert!(matches!(
+            store.db.commit(commit).await,
+            Err(EngineError::Conflict { .. })
+        ));
     }
     store.pass(GRACE);
     assert_eq!(store.collector.run_once().await.unwrap().removed, 2);
     assert!(store.contents.bytes(used.id).await.is_ok());
-    let source = mail::Content { r#where: Some(mail::content::Where::UploadId(lost.id.to_bytes())) };
+    let source = mail::Content {
+        r#where: Some(mail::content::Where::UploadId(lost.id.to_bytes())),
+    };
     assert_eq!(store.contents.stage(&source).await.unwrap_err(), ContentError::NoUpload);
 
     store.release(used.id, &owner).await;
@@ -146,9 +200,15 @@ async fn a_failed_or_cut_upload_leaves_nothing() {
     let store = Store::new();
     let piece = || Ok(Bytes::from(pattern(INLINE_BYTES)));
     let failing = futures::stream::iter([piece(), piece(), piece(), Err(tonic::Status::cancelled("gone"))]);
-    assert!(matches!(store.contents.upload(failing, u64::MAX).await, Err(ContentError::Sender(..))));
+    assert!(matches!(
+        store.contents.upload(failing, u64::MAX).await,
+        Err(ContentError::Sender(..))
+    ));
     let large = futures::stream::iter([piece(), piece(), piece()]);
-    assert_eq!(store.contents.upload(large, 300_000).await, Err(ContentError::TooLarge(300_000)));
+    assert_eq!(
+        store.contents.upload(large, 300_000).await,
+        Err(ContentError::TooLarge(300_000))
+    );
     {
         let endless = futures::stream::iter([piece(), piece(), piece()]).chain(futures::stream::pending());
         let upload = store.contents.upload(endless, u64::MAX);
@@ -178,7 +238,9 @@ async fn an_upload_in_progress_is_not_abandoned_however_long_it_takes() {
     let (sender, receiver) = tokio::sync::mpsc::channel::<Result<Bytes, tonic::Status>>(1);
     let contents = store.contents.clone();
     let upload = tokio::spawn(async move {
-        contents.upload(tokio_stream::wrappers::ReceiverStream::new(receiver), u64::MAX).await
+        contents
+            .upload(tokio_stream::wrappers::ReceiverStream::new(receiver), u64::MAX)
+            .await
     });
     for _ in 0..3 {
         sender.send(Ok(Bytes::from(pattern(INLINE_BYTES)))).await.unwrap();
@@ -258,7 +320,10 @@ async fn run_model(actions: Vec<Action>) {
                 store.release(id, &owner).await;
                 let mut commit = Commit::new();
                 share(&mut commit, id, &owner, &store.owner());
-                assert!(store.db.commit(commit).await.is_err(), "a released reference is none to share");
+                assert!(
+                    store.db.commit(commit).await.is_err(),
+                    "a released reference is none to share"
+                );
             }
             Action::Wait(millis) => store.pass(Duration::from_millis(millis)),
             Action::Collect => {

@@ -28,7 +28,11 @@ impl Uploaded {
     /// Ready to be referred to.
     #[must_use]
     pub fn staged(&self) -> Staged {
-        Staged { id: self.id, size: self.size, inline: None }
+        Staged {
+            id: self.id,
+            size: self.size,
+            inline: None,
+        }
     }
 }
 
@@ -41,7 +45,10 @@ struct Receiving {
 impl Receiving {
     fn new(contents: &Contents, id: ContentId) -> Self {
         contents.0.receiving.lock().insert(id);
-        Self { contents: Arc::clone(&contents.0), id }
+        Self {
+            contents: Arc::clone(&contents.0),
+            id,
+        }
     }
 }
 
@@ -162,7 +169,8 @@ impl<'a> Chunks<'a> {
             drop(receiving);
             written
         });
-        self.writing.push(Box::pin(async move { task.await.unwrap_or(Err(EngineError::Closed)) }));
+        self.writing
+            .push(Box::pin(async move { task.await.unwrap_or(Err(EngineError::Closed)) }));
         Ok(())
     }
 

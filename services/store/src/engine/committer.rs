@@ -95,7 +95,13 @@ impl Committer {
         reserve: Reserve,
         fatal: Box<dyn Fn(&str) + Send>,
     ) -> Self {
-        Self { database, queue, reserve, fatal, last_version: 0 }
+        Self {
+            database,
+            queue,
+            reserve,
+            fatal,
+            last_version: 0,
+        }
     }
 
     pub(super) fn run(mut self) {

@@ -47,7 +47,10 @@ impl DirectoryLock {
     /// # Errors
     /// If another process holds it, or the operating system refuses.
     pub fn acquire(path: &Path) -> Result<Self, LockError> {
-        let io = |source| LockError::Io { path: path.into(), source };
+        let io = |source| LockError::Io {
+            path: path.into(),
+            source,
+        };
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io)?;
         let mut file = OpenOptions::new()
             .read(true)
@@ -62,7 +65,10 @@ impl DirectoryLock {
             Err(rustix::io::Errno::WOULDBLOCK) => {
                 let mut holder = String::new();
                 let _ = file.read_to_string(&mut holder);
-                return Err(LockError::InUse { path: path.into(), holder: holder.trim().parse().ok() });
+                return Err(LockError::InUse {
+                    path: path.into(),
+                    holder: holder.trim().parse().ok(),
+                });
             }
             Err(errno) => return Err(io(errno.into())),
         }
@@ -85,7 +91,10 @@ mod tests {
         let path = dir.path().join("data/store");
         let first = DirectoryLock::acquire(&path).unwrap();
         let error = DirectoryLock::acquire(&path).unwrap_err().to_string();
-        assert!(error.contains(&format!("in use by another process (pid {})", std::process::id())), "{error}");
+        assert!(
+            error.contains(&format!("in use by another process (pid {})", std::process::id())),
+            "{error}"
+        );
         assert!(error.contains("data/store"), "{error}");
         drop(first);
         DirectoryLock::acquire(&path).unwrap();

@@ -10,6 +10,7 @@ mod lock;
 mod readers;
 mod rocks;
 mod space;
+mod wal;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -186,13 +187,19 @@ impl Limit {
     /// So many rows, and at most [`mox_rpc::PAGE_BYTES`]-like 1 MiB.
     #[must_use]
     pub fn rows(rows: usize) -> Self {
-        Self { rows, bytes: PAGE_BYTES }
+        Self {
+            rows,
+            bytes: PAGE_BYTES,
+        }
     }
 }
 
 impl Default for Limit {
     fn default() -> Self {
-        Self { rows: usize::MAX, bytes: PAGE_BYTES }
+        Self {
+            rows: usize::MAX,
+            bytes: PAGE_BYTES,
+        }
     }
 }
 
@@ -271,5 +278,7 @@ pub trait Snapshot: Send + Sync {
 /// A shared engine.
 pub type Db = Arc<dyn Engine>;
 
+#[cfg(test)]
+mod kill_tests;
 #[cfg(test)]
 mod tests;

@@ -38,14 +38,23 @@ impl From<rocksdb::Error> for ReadError {
 
 fn decode(key: &[u8], stored: &[u8]) -> Result<Value, ReadError> {
     let Some((version, data)) = stored.split_first_chunk::<VERSION_BYTES>() else {
-        return Err(ReadError::Failed(format!("the value at {key:02x?} is damaged: {} bytes", stored.len())));
+        return Err(ReadError::Failed(format!(
+            "the value at {key:02x?} is damaged: {} bytes",
+            stored.len()
+        )));
     };
-    Ok(Value { data: Bytes::copy_from_slice(data), version: u64::from_be_bytes(*version) })
+    Ok(Value {
+        data: Bytes::copy_from_slice(data),
+        version: u64::from_be_bytes(*version),
+    })
 }
 
 /// The version of a key's value, if it has one.
 pub(super) fn version(database: &Database, key: &[u8]) -> Result<Option<u64>, String> {
-    let stored = database.db.get_pinned_cf(database.family(key), key).map_err(rocksdb::Error::into_string)?;
+    let stored = database
+        .db
+        .get_pinned_cf(database.family(key), key)
+        .map_err(rocksdb::Error::into_string)?;
     let Some(stored) = stored else { return Ok(None) };
     match stored.first_chunk::<VERSION_BYTES>() {
         Some(version) => Ok(Some(u64::from_be_bytes(*version))),
@@ -137,8 +146,18 @@ type Reply<T> = oneshot::Sender<Result<T, EngineError>>;
 enum Job {
     Snapshot(Reply<u64>),
     Release(u64),
-    GetMany { snapshot: Option<u64>, keys: Vec<Bytes>, reply: Reply<Vec<Option<Value>>> },
-    Scan { snapshot: Option<u64>, range: Range<Bytes>, limit: Limit, order: Order, reply: Reply<Page> },
+    GetMany {
+        snapshot: Option<u64>,
+        keys: Vec<Bytes>,
+        reply: Reply<Vec<Option<Value>>>,
+    },
+    Scan {
+        snapshot: Option<u64>,
+        range: Range<Bytes>,
+        limit: Limit,
+        order: Order,
+        reply: Reply<Page>,
+    },
 }
 
 /// Reads that wait for a thread.
@@ -205,12 +224,22 @@ impl ReadQueue {
         limit: Limit,
         order: Order,
     ) -> Result<Page, EngineError> {
-        self.ask(|reply| Job::Scan { snapshot, range, limit, order, reply }).await
+        self.ask(|reply| Job::Scan {
+            snapshot,
+            range,
+            limit,
+            order,
+            reply,
+        })
+        .await
     }
 
     pub(super) async fn snapshot(queue: &Arc<Self>) -> Result<PooledSnapshot, EngineError> {
         let number = queue.ask(Job::Snapshot).await?;
-        Ok(PooledSnapshot { number, queue: Arc::clone(queue) })
+        Ok(PooledSnapshot {
+            number,
+            queue: Arc::clone(queue),
+        })
     }
 }
 
@@ -284,12 +313,18 @@ fn work<'a>(database: &'a Database, queue: &ReadQueue, snapshots: &Mutex<Snapsho
             }
             Job::GetMany { snapshot, keys, reply } => {
                 if !reply.is_closed() {
-                    let values = find(snapshot)
-                        .and_then(|s| get_many(database, Some(&s), ReadTier::All, &keys).map_err(failed));
+                    let values =
+                        find(snapshot).and_then(|s| get_many(database, Some(&s), ReadTier::All, &keys).map_err(failed));
                     let _ = reply.send(values);
                 }
             }
-            Job::Scan { snapshot, range, limit, order, reply } => {
+            Job::Scan {
+                snapshot,
+                range,
+                limit,
+                order,
+                reply,
+            } => {
                 if !reply.is_closed() {
                     let page = find(snapshot)
                         .and_then(|s| scan(database, Some(&s), ReadTier::All, &range, limit, order).map_err(failed));

@@ -19,6 +19,7 @@ use super::committer::{CommitQueue, Committer};
 use super::lock::{DirectoryLock, LockError};
 use super::readers::{self, ReadError, ReadQueue};
 use super::space::Reserve;
+use super::wal;
 use super::{Commit, Engine, EngineError, Limit, Order, Page, Snapshot, Value};
 
 /// Exit status when a write to disk failed, so that nothing that was promised can be kept from here on (`EX_IOERR` of
@@ -29,6 +30,8 @@ pub const EXIT_IO: i32 = 74;
 pub(super) const VERSION_BYTES: usize = 8;
 /// Name of the column family of [`Options::bulk`].
 const BULK: &str = "bulk";
+/// All column families.
+const FAMILIES: [&str; 2] = [rocksdb::DEFAULT_COLUMN_FAMILY_NAME, BULK];
 /// Values from this size on live in blob files.
 const BLOB_BYTES: u64 = 1 << 10;
 /// Size at which a blob file is complete: the unit in which space of deleted contents comes back.
@@ -47,10 +50,11 @@ pub struct Options {
     pub cache_bytes: usize,
     /// Free bytes of the disk below which nothing may be added. 0 is none.
     pub reserve_bytes: u64,
-    /// Bytes of recent changes in memory before they are written out, of small records and of bulk each.
+    /// Bytes of recent changes in memory before they are written out, of small records or of bulk. Bounds the log too,
+    /// and so what a start has to read again.
     pub memtable_bytes: usize,
-    /// Bytes of log that a start may have to read again.
-    pub wal_bytes: u64,
+    /// Writes file space for the log at opening, so that the first commits are as quick as later ones.
+    pub prime_log: bool,
     /// Threads for reads that touch the disk.
     pub readers: usize,
     /// Spaces (first bytes of keys) of large values that are written once.
@@ -65,8 +69,8 @@ impl Options {
             path: path.into(),
             cache_bytes: 48 << 20,
             reserve_bytes: 0,
-            memtable_bytes: 8 << 20,
-            wal_bytes: 48 << 20,
+            memtable_bytes: 16 << 20,
+            prime_log: false,
             readers: 4,
             bulk: crate::keys::BULK,
         }
@@ -102,7 +106,11 @@ impl Database {
     /// The column family of a key.
     pub(super) fn family(&self, key: &[u8]) -> &ColumnFamily {
         let bulk = key.first().is_some_and(|space| self.bulk.contains(space));
-        let name = if bulk { BULK } else { rocksdb::DEFAULT_COLUMN_FAMILY_NAME };
+        let name = if bulk {
+            BULK
+        } else {
+            rocksdb::DEFAULT_COLUMN_FAMILY_NAME
+        };
         // Both were named at opening, which fails otherwise.
         self.db.cf_handle(name).expect("column families exist since opening")
     }
@@ -131,7 +139,18 @@ impl RocksEngine {
         let lock = DirectoryLock::acquire(&options.path)?;
         let path = options.path.join("rocksdb");
         let db = open_database(&path, options)
-            .map_err(|error| OpenError::Database { path: path.clone(), message: error.into_string() })?;
+            .and_then(|db| {
+                // Values with their versions take a little more in the log than in memory.
+                let bytes = options.memtable_bytes + options.memtable_bytes / 4;
+                if options.prime_log && wal::has_room(&options.path, options.reserve_bytes, bytes) {
+                    wal::prime(&db, &FAMILIES, bytes)?;
+                }
+                Ok(db)
+            })
+            .map_err(|error| OpenError::Database {
+                path: path.clone(),
+                message: error.into_string(),
+            })?;
         let database = Arc::new(Database { db, bulk: options.bulk });
         let commits = Arc::new(CommitQueue::default());
         let reads = Arc::new(ReadQueue::default());
@@ -142,14 +161,26 @@ impl RocksEngine {
             fatal,
         );
         let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
-            std::thread::Builder::new().name(name.into()).spawn(run).map_err(OpenError::Thread)
+            std::thread::Builder::new()
+                .name(name.into())
+                .spawn(run)
+                .map_err(OpenError::Thread)
         };
         let pool = {
             let (database, reads, threads) = (Arc::clone(&database), Arc::clone(&reads), options.readers.max(1));
             Box::new(move || readers::run(&database, &reads, threads))
         };
-        let threads = vec![spawn("store-commit", Box::new(move || committer.run()))?, spawn("store-read", pool)?];
-        Ok(Self { database: Some(database), commits, reads, threads: Mutex::new(threads), _lock: lock })
+        let threads = vec![
+            spawn("store-commit", Box::new(move || committer.run()))?,
+            spawn("store-read", pool)?,
+        ];
+        Ok(Self {
+            database: Some(database),
+            commits,
+            reads,
+            threads: Mutex::new(threads),
+            _lock: lock,
+        })
     }
 
     fn database(&self) -> Result<&Database, EngineError> {
@@ -160,7 +191,7 @@ impl RocksEngine {
     #[must_use]
     pub fn property(&self, name: &str) -> u64 {
         let Some(database) = &self.database else { return 0 };
-        [rocksdb::DEFAULT_COLUMN_FAMILY_NAME, BULK]
+        FAMILIES
             .iter()
             .filter_map(|family| database.db.cf_handle(family))
             .filter_map(|family| database.db.property_int_value_cf(family, name).ok().flatten())
@@ -192,10 +223,11 @@ fn open_database(path: &Path, options: &Options) -> Result<DB, rocksdb::Error> {
     let mut all = rocksdb::Options::default();
     all.create_if_missing(true);
     all.create_missing_column_families(true);
-    // Logs: their size bounds how long a start after a kill takes; a used file is written over by the next log, whose
-    // syncs then need not grow a file. An incomplete end is what a kill leaves: all before it counts.
-    all.set_max_total_wal_size(options.wal_bytes);
-    all.set_recycle_log_file_num(2);
+    // Logs: both column families are written out together, so that a log is no longer needed soon after it is full.
+    // That bounds how long a start after a kill takes. A used file is written over by a later log. An incomplete end is
+    // what a kill leaves: all before it counts.
+    all.set_atomic_flush(true);
+    all.set_recycle_log_file_num(wal::SPARE_LOGS);
     all.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
     all.set_avoid_unnecessary_blocking_io(true);
     // Little noise: an own log file of RocksDB, of bounded size, with warnings and errors only.

@@ -25,7 +25,13 @@ pub(super) struct Reserve {
 impl Reserve {
     /// Of the file system that `path` is on. A reserve of 0 bytes switches it off.
     pub(super) fn new(path: PathBuf, bytes: u64) -> Self {
-        Self { path, bytes, free: u64::MAX, at: None, written: 0 }
+        Self {
+            path,
+            bytes,
+            free: u64::MAX,
+            at: None,
+            written: 0,
+        }
     }
 
     /// Whether a commit may be written; if so, its size is taken note of.

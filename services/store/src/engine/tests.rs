@@ -26,17 +26,44 @@ fn put(at: &str, value: &str) -> Commit {
 async fn values_carry_the_version_of_their_commit() {
     let dir = tempfile::tempdir().unwrap();
     let db = open(&dir);
-    let first = db.commit(Commit::new().put(key("ta"), "1").put(key("tb"), "2").clone()).await.unwrap();
-    let second = db.commit(Commit::new().put(key("tb"), "3").require_at(key("ta"), first).clone()).await.unwrap();
+    let first = db
+        .commit(Commit::new().put(key("ta"), "1").put(key("tb"), "2").clone())
+        .await
+        .unwrap();
+    let second = db
+        .commit(Commit::new().put(key("tb"), "3").require_at(key("ta"), first).clone())
+        .await
+        .unwrap();
     assert!(second > first);
     let values = db.get_many(vec![key("ta"), key("tb"), key("tc")]).await.unwrap();
-    assert_eq!(values[0], Some(Value { data: key("1"), version: first }));
-    assert_eq!(values[1], Some(Value { data: key("3"), version: second }));
+    assert_eq!(
+        values[0],
+        Some(Value {
+            data: key("1"),
+            version: first
+        })
+    );
+    assert_eq!(
+        values[1],
+        Some(Value {
+            data: key("3"),
+            version: second
+        })
+    );
     assert_eq!(values[2], None);
     drop(db);
     let db = open(&dir);
-    assert_eq!(db.get(key("tb")).await.unwrap(), Some(Value { data: key("3"), version: second }));
-    assert!(db.commit(put("tc", "4")).await.unwrap() > second, "versions are not used again after a restart");
+    assert_eq!(
+        db.get(key("tb")).await.unwrap(),
+        Some(Value {
+            data: key("3"),
+            version: second
+        })
+    );
+    assert!(
+        db.commit(put("tc", "4")).await.unwrap() > second,
+        "versions are not used again after a restart"
+    );
 }
 
 #[tokio::test]
@@ -65,7 +92,12 @@ async fn a_commit_whose_condition_fails_changes_nothing_and_says_which() {
         assert_eq!(db.get(key("tw")).await.unwrap().is_some(), holds, "{condition:?}");
         db.commit(Commit::new().delete(key("tw")).clone()).await.unwrap();
     }
-    assert!(db.commit(Commit::new().require_present(key("ta")).clone()).await.is_ok(), "nothing to do is no error");
+    assert!(
+        db.commit(Commit::new().require_present(key("ta")).clone())
+            .await
+            .is_ok(),
+        "nothing to do is no error"
+    );
 }
 
 #[tokio::test]
@@ -76,7 +108,10 @@ async fn snapshots_do_not_see_later_commits() {
     let snapshot = db.snapshot().await.unwrap();
     db.commit(put("tb", "2")).await.unwrap();
     db.commit(Commit::new().delete(key("ta")).clone()).await.unwrap();
-    let page = snapshot.scan(keys_all(), Limit::default(), Order::Ascending).await.unwrap();
+    let page = snapshot
+        .scan(keys_all(), Limit::default(), Order::Ascending)
+        .await
+        .unwrap();
     assert_eq!(page.rows.len(), 1);
     assert!(snapshot.get(key("ta")).await.unwrap().is_some());
     assert_eq!(snapshot.get(key("tb")).await.unwrap(), None);
@@ -100,7 +135,10 @@ async fn scans_keep_to_range_limits_and_order() {
     commit.put(key("s"), "before").put(key("u"), "after");
     db.commit(commit).await.unwrap();
     let names = |page: &Page| -> Vec<String> {
-        page.rows.iter().map(|(key, _)| String::from_utf8(key.to_vec()).unwrap()).collect()
+        page.rows
+            .iter()
+            .map(|(key, _)| String::from_utf8(key.to_vec()).unwrap())
+            .collect()
     };
     let range = key("t100")..key("t103");
     for (rows, order, expected, more) in [
@@ -111,14 +149,33 @@ async fn scans_keep_to_range_limits_and_order() {
         (2, Order::Descending, vec!["t102", "t101"], true),
     ] {
         let page = db.scan(range.clone(), Limit::rows(rows), order).await.unwrap();
-        assert_eq!((names(&page), page.more), (expected.iter().map(|s| (*s).to_owned()).collect(), more));
+        assert_eq!(
+            (names(&page), page.more),
+            (expected.iter().map(|s| (*s).to_owned()).collect(), more)
+        );
     }
-    assert_eq!(db.scan(key("t9")..key("t1"), Limit::default(), Order::Ascending).await.unwrap(), Page::default());
-    let small = Limit { rows: usize::MAX, bytes: 1 };
+    assert_eq!(
+        db.scan(key("t9")..key("t1"), Limit::default(), Order::Ascending)
+            .await
+            .unwrap(),
+        Page::default()
+    );
+    let small = Limit {
+        rows: usize::MAX,
+        bytes: 1,
+    };
     let page = db.scan(keys_all(), small, Order::Ascending).await.unwrap();
     assert_eq!((page.rows.len(), page.more), (1, true), "one row at least");
     // Page by page, all of it once.
-    for limit in [Limit::rows(7), Limit { rows: usize::MAX, bytes: 1000 }, Limit::rows(499), Limit::rows(500)] {
+    for limit in [
+        Limit::rows(7),
+        Limit {
+            rows: usize::MAX,
+            bytes: 1000,
+        },
+        Limit::rows(499),
+        Limit::rows(500),
+    ] {
         let mut all = Vec::new();
         let mut left = Some(keys_all());
         while let Some(range) = left {
@@ -134,12 +191,18 @@ async fn scans_keep_to_range_limits_and_order() {
 #[tokio::test]
 async fn what_is_on_disk_only_is_read_too() {
     let dir = tempfile::tempdir().unwrap();
-    let options = Options { cache_bytes: 0, memtable_bytes: 64 << 10, ..Options::new(dir.path()) };
+    let options = Options {
+        cache_bytes: 0,
+        memtable_bytes: 64 << 10,
+        ..Options::new(dir.path())
+    };
     let db = RocksEngine::open(&options).unwrap();
     let value = |number: u32| Bytes::from(vec![number as u8; 3000]);
     for number in 0..200u32 {
         let mut commit = Commit::new();
-        commit.put(key(&format!("t{number:03}")), value(number)).put(key(&format!("c{number:03}")), value(number));
+        commit
+            .put(key(&format!("t{number:03}")), value(number))
+            .put(key(&format!("c{number:03}")), value(number));
         db.commit(commit).await.unwrap();
     }
     for space in ["t", "c"] {
@@ -148,8 +211,14 @@ async fn what_is_on_disk_only_is_read_too() {
             assert_eq!(found.data, value(number));
         }
         for rows in [100, usize::MAX] {
-            let limit = Limit { rows, bytes: usize::MAX };
-            let page = db.scan(crate::keys::prefix(space.as_bytes()), limit, Order::Ascending).await.unwrap();
+            let limit = Limit {
+                rows,
+                bytes: usize::MAX,
+            };
+            let page = db
+                .scan(crate::keys::prefix(space.as_bytes()), limit, Order::Ascending)
+                .await
+                .unwrap();
             assert_eq!(page.rows.len(), rows.min(200));
         }
     }
@@ -172,9 +241,22 @@ async fn thousands_of_conditional_commits_lose_no_update() {
             while !stop.load(Ordering::SeqCst) {
                 let snapshot = db.snapshot().await.unwrap();
                 let keys = (0..COUNTERS).map(|n| key(&format!("tcount{n}"))).collect();
-                let sum: u64 = snapshot.get_many(keys).await.unwrap().iter().flatten().map(number).sum();
-                let log = snapshot.scan(key("tlog")..key("tloh"), Limit::default(), Order::Ascending).await.unwrap();
-                assert!(log.more || log.rows.len() as u64 == sum, "the log is written with the counter");
+                let sum: u64 = snapshot
+                    .get_many(keys)
+                    .await
+                    .unwrap()
+                    .iter()
+                    .flatten()
+                    .map(number)
+                    .sum();
+                let log = snapshot
+                    .scan(key("tlog")..key("tloh"), Limit::default(), Order::Ascending)
+                    .await
+                    .unwrap();
+                assert!(
+                    log.more || log.rows.len() as u64 == sum,
+                    "the log is written with the counter"
+                );
                 assert!(sum >= before);
                 before = sum;
             }
@@ -208,7 +290,10 @@ async fn thousands_of_conditional_commits_lose_no_update() {
     }
     stop.store(true, Ordering::SeqCst);
     watching.await.unwrap();
-    assert!(conflicts.load(Ordering::Relaxed) > 0, "they did get in each other's way");
+    assert!(
+        conflicts.load(Ordering::Relaxed) > 0,
+        "they did get in each other's way"
+    );
     drop(db);
     let db = open(&dir);
     let keys = (0..COUNTERS).map(|n| key(&format!("tcount{n}"))).collect();
@@ -251,12 +336,17 @@ fn a_directory_in_use_says_so() {
 #[tokio::test]
 async fn a_full_disk_refuses_growth_and_takes_what_frees() {
     let dir = tempfile::tempdir().unwrap();
-    let free = rustix::fs::statvfs(dir.path()).map(|s| s.f_bavail * s.f_frsize).unwrap();
+    let free = rustix::fs::statvfs(dir.path())
+        .map(|s| s.f_bavail * s.f_frsize)
+        .unwrap();
     let db = open(&dir);
     db.commit(put("ta", "1")).await.unwrap();
     drop(db);
     // Between a quarter of it and all of it is free.
-    let options = Options { reserve_bytes: free.saturating_mul(2), ..Options::new(dir.path()) };
+    let options = Options {
+        reserve_bytes: free.saturating_mul(2),
+        ..Options::new(dir.path())
+    };
     let db = RocksEngine::open(&options).unwrap();
     assert_eq!(db.commit(put("tb", "2")).await, Err(EngineError::NoSpace));
     assert!(db.commit(put("tb", "2").set_frees().clone()).await.is_ok());

@@ -71,7 +71,10 @@ impl Registry {
                 continue;
             }
             if wanted == registration.disabled {
-                let changed = record::Registration { disabled: !wanted, ..registration.clone() };
+                let changed = record::Registration {
+                    disabled: !wanted,
+                    ..registration.clone()
+                };
                 commit.require_at(keys::name(name), value.version);
                 commit.put(keys::name(name), changed.encode_to_vec());
             }
@@ -81,8 +84,14 @@ impl Registry {
         for name in dynamic.accounts.keys().filter(|name| !known.contains(name.as_str())) {
             let id = AccountId::new();
             let created = self.now_seconds();
-            let registration = record::Registration { account_id: id.to_bytes(), created, ..Default::default() };
-            commit.require_absent(keys::name(name)).put(keys::name(name), registration.encode_to_vec());
+            let registration = record::Registration {
+                account_id: id.to_bytes(),
+                created,
+                ..Default::default()
+            };
+            commit
+                .require_absent(keys::name(name))
+                .put(keys::name(name), registration.encode_to_vec());
             account::init(&mut commit, id, name, &mailboxes, created)?;
             accounts.push((name.clone(), id, false));
         }
@@ -91,9 +100,17 @@ impl Registry {
             && (before.snapshot == request.snapshot
                 || serde_json::from_slice::<Dynamic>(&before.snapshot).is_ok_and(|before| before == *dynamic));
         let version = before.version + u64::from(!same || !commit.operations.is_empty());
-        let mut response = api::CommitConfigResponse { version, accounts: Vec::new() };
+        let mut response = api::CommitConfigResponse {
+            version,
+            accounts: Vec::new(),
+        };
         for (name, id, disabled) in accounts {
-            response.accounts.push(api::Account { id: id.to_bytes(), name, disabled, ..Default::default() });
+            response.accounts.push(api::Account {
+                id: id.to_bytes(),
+                name,
+                disabled,
+                ..Default::default()
+            });
         }
         if version == before.version {
             return Ok(response);

@@ -19,7 +19,11 @@ pub(super) fn visible<'a>(dynamic: &'a Dynamic, caller: &Identity) -> Cow<'a, Dy
     }
     let mut part = dynamic.clone();
     if !signs {
-        for selector in part.domains.values_mut().flat_map(|domain| domain.dkim.selectors.values_mut()) {
+        for selector in part
+            .domains
+            .values_mut()
+            .flat_map(|domain| domain.dkim.selectors.values_mut())
+        {
             hide(&mut selector.private_key);
         }
     }

@@ -118,7 +118,11 @@ impl Committed {
     /// How many bytes the messages of an account may have; 0 is no limit.
     #[must_use]
     pub fn quota(&self, name: &str) -> u64 {
-        let own = self.dynamic.accounts.get(name).map_or(0, |account| account.quota_message_size);
+        let own = self
+            .dynamic
+            .accounts
+            .get(name)
+            .map_or(0, |account| account.quota_message_size);
         match own {
             0 => self.default_quota,
             own => u64::try_from(own).unwrap_or(0),
@@ -189,7 +193,13 @@ impl Registry {
     /// Makes a newer configuration the one in force. Whoever can no longer log in is logged out.
     fn adopt(&self, new: Committed) {
         let new = Arc::new(new);
-        let before = self.0.current.rcu(|current| if current.version < new.version { new.clone() } else { current.clone() });
+        let before = self.0.current.rcu(|current| {
+            if current.version < new.version {
+                new.clone()
+            } else {
+                current.clone()
+            }
+        });
         if before.version >= new.version {
             return;
         }
@@ -242,7 +252,10 @@ impl Registry {
         let part = filter::visible(&committed.dynamic, caller);
         let part = serde_json::to_vec(&*part).map_err(|e| RegistryError::Invalid(format!("writing JSON: {e}")))?;
         let part = Bytes::from(part);
-        self.0.parts.lock().insert(caller.clone(), (committed.version, part.clone()));
+        self.0
+            .parts
+            .lock()
+            .insert(caller.clone(), (committed.version, part.clone()));
         Ok(part)
     }
 

@@ -35,8 +35,18 @@ impl Registry {
         if !registration.removing {
             let mut commit = Commit::new();
             commit.require_at(key.clone(), value.version);
-            commit.put(key, record::Registration { removing: true, ..registration }.encode_to_vec());
-            commit.delete(keys::account(id)).delete(keys::credentials(id)).set_frees();
+            commit.put(
+                key,
+                record::Registration {
+                    removing: true,
+                    ..registration
+                }
+                .encode_to_vec(),
+            );
+            commit
+                .delete(keys::account(id))
+                .delete(keys::credentials(id))
+                .set_frees();
             match self.0.db.commit(commit).await {
                 Ok(_) => {}
                 Err(EngineError::Conflict { .. }) => return Err(RegistryError::Contended),
@@ -81,19 +91,28 @@ impl Registry {
     async fn release_messages(&self, id: AccountId) -> Result<(), RegistryError> {
         let mut left = Some(keys::account_table(id, keys::TABLE_MESSAGES));
         while let Some(range) = left {
-            let page = self.0.db.scan(range.clone(), Limit::rows(STEP), Order::Ascending).await?;
+            let page = self
+                .0
+                .db
+                .scan(range.clone(), Limit::rows(STEP), Order::Ascending)
+                .await?;
             left = page.rest(&range);
             let mut commit = Commit::new();
             for (key, value) in page.rows {
                 let message = record::Message::decode(value.data);
                 let ids = message.ok().and_then(|m| {
-                    Some((ContentId::try_from(&m.content_id).ok()?, MessageId::try_from(&m.id).ok()?))
+                    Some((
+                        ContentId::try_from(&m.content_id).ok()?,
+                        MessageId::try_from(&m.id).ok()?,
+                    ))
                 });
                 match ids {
                     Some((content, message)) => {
                         content::release(&mut commit, content, &Owner::message(id, message), (self.0.now)());
                     }
-                    None => tracing::error!(account = %id, key = ?key, "a message record is damaged, its content stays"),
+                    None => {
+                        tracing::error!(account = %id, key = ?key, "a message record is damaged, its content stays");
+                    }
                 }
                 commit.delete(key);
             }
@@ -109,7 +128,12 @@ impl Registry {
         name: &str,
     ) -> Result<(bytes::Bytes, crate::engine::Value, record::Registration), RegistryError> {
         let key = keys::name(name);
-        let value = self.0.db.get(key.clone()).await?.ok_or_else(|| RegistryError::NoAccount(name.to_owned()))?;
+        let value = self
+            .0
+            .db
+            .get(key.clone())
+            .await?
+            .ok_or_else(|| RegistryError::NoAccount(name.to_owned()))?;
         let registration = record::Registration::decode(value.data.clone())
             .map_err(|_| RegistryError::Damaged(format!("the registration of account {name:?}")))?;
         Ok((key, value, registration))

@@ -46,7 +46,10 @@ impl ConfigService for ConfigApi {
         } else {
             self.0.part(&committed, &caller)?
         };
-        Ok(Response::new(api::GetConfigResponse { version: committed.version, snapshot }))
+        Ok(Response::new(api::GetConfigResponse {
+            version: committed.version,
+            snapshot,
+        }))
     }
 }
 
@@ -63,7 +66,12 @@ impl ConfigAdminApi {
     /// Over the registry, with what holds data of accounts.
     #[must_use]
     pub fn new(registry: Registry, accounts: Accounts, queue: Queue, hasher: Hasher) -> Self {
-        Self { registry, accounts, queue, hasher }
+        Self {
+            registry,
+            accounts,
+            queue,
+            hasher,
+        }
     }
 
     /// The gRPC service.
@@ -89,7 +97,9 @@ impl ConfigAdminService for ConfigAdminApi {
         request: Request<api::SetPasswordRequest>,
     ) -> Result<Response<api::SetPasswordResponse>, Status> {
         let request = request.into_inner();
-        self.registry.set_password(&self.hasher, &request.account, request.password).await?;
+        self.registry
+            .set_password(&self.hasher, &request.account, request.password)
+            .await?;
         Ok(Response::new(api::SetPasswordResponse {}))
     }
 
@@ -100,9 +110,13 @@ impl ConfigAdminService for ConfigAdminApi {
         let this = self.clone();
         // In a task of its own: it goes on when the caller has waited long enough.
         let removal = tokio::spawn(async move {
-            this.registry.remove(&request.get_ref().account, &this.accounts, &this.queue).await
+            this.registry
+                .remove(&request.get_ref().account, &this.accounts, &this.queue)
+                .await
         });
-        removal.await.map_err(|_| Status::unavailable("the store is shutting down"))??;
+        removal
+            .await
+            .map_err(|_| Status::unavailable("the store is shutting down"))??;
         Ok(Response::new(api::RemoveAccountResponse {}))
     }
 
@@ -110,7 +124,9 @@ impl ConfigAdminService for ConfigAdminApi {
         &self,
         _: Request<api::ListAccountsRequest>,
     ) -> Result<Response<api::ListAccountsResponse>, Status> {
-        Ok(Response::new(api::ListAccountsResponse { accounts: self.registry.list().await? }))
+        Ok(Response::new(api::ListAccountsResponse {
+            accounts: self.registry.list().await?,
+        }))
     }
 }
 
@@ -125,9 +141,15 @@ impl Registry {
         let mut accounts = Vec::with_capacity(loaded.names.len());
         for (name, _, registration) in loaded.names {
             let id = account_id(&name, &registration)?;
-            let values = snapshot.get_many(vec![keys::account(id), keys::credentials(id)]).await?;
-            let own = values[0].as_ref().map(|value| record::Account::decode(value.data.clone()));
-            let own = own.transpose().map_err(|_| RegistryError::Damaged(format!("account {name:?}")))?;
+            let values = snapshot
+                .get_many(vec![keys::account(id), keys::credentials(id)])
+                .await?;
+            let own = values[0]
+                .as_ref()
+                .map(|value| record::Account::decode(value.data.clone()));
+            let own = own
+                .transpose()
+                .map_err(|_| RegistryError::Damaged(format!("account {name:?}")))?;
             accounts.push(api::Account {
                 id: id.to_bytes(),
                 name,
@@ -156,7 +178,10 @@ impl Registry {
         })?;
         let mut commit = Commit::new();
         commit.require_at(key, value.version);
-        commit.put(keys::credentials(id), crate::auth::credentials_record(&derived).encode_to_vec());
+        commit.put(
+            keys::credentials(id),
+            crate::auth::credentials_record(&derived).encode_to_vec(),
+        );
         match self.0.db.commit(commit).await {
             Ok(_) => {}
             Err(EngineError::Conflict { .. }) => return Err(RegistryError::Contended),

@@ -32,12 +32,22 @@ impl Store {
     async fn open(dir: tempfile::TempDir) -> Self {
         let db: Db = Arc::new(RocksEngine::open(&Options::new(dir.path())).unwrap());
         let bus = Bus::in_process();
-        let registry = Registry::open(db.clone(), bus.clone(), now(), Sessions::default()).await.unwrap();
+        let registry = Registry::open(db.clone(), bus.clone(), now(), Sessions::default())
+            .await
+            .unwrap();
         let seconds = Arc::new(|| 1_800_000_000);
         let accounts = Accounts::new(db.clone(), Arc::new(|_| 0), seconds, 1 << 20);
         let contents = Contents::new(db.clone(), Arc::new(EngineBlobs::new(db.clone())), now());
         let queue = Queue::new(db.clone(), contents.clone(), accounts.clone(), bus.clone(), now());
-        Self { db, registry, accounts, queue, contents, bus, dir }
+        Self {
+            db,
+            registry,
+            accounts,
+            queue,
+            contents,
+            bus,
+            dir,
+        }
     }
 
     async fn commit(&self, accounts: &[&str]) -> Result<api::CommitConfigResponse, RegistryError> {
@@ -45,13 +55,20 @@ impl Store {
     }
 
     async fn rows(&self, range: std::ops::Range<Bytes>) -> usize {
-        self.db.scan(range, Limit::default(), Order::Ascending).await.unwrap().rows.len()
+        self.db
+            .scan(range, Limit::default(), Order::Ascending)
+            .await
+            .unwrap()
+            .rows
+            .len()
     }
 }
 
 fn config(accounts: &[&str]) -> Dynamic {
     let mut dynamic = Dynamic::default();
-    dynamic.domains.insert("example.org".parse().unwrap(), Domain::default());
+    dynamic
+        .domains
+        .insert("example.org".parse().unwrap(), Domain::default());
     for name in accounts {
         let mut account = ConfigAccount::new("example.org".parse().unwrap());
         let address = serde_json::from_str(&format!("\"{name}@example.org\"")).unwrap();
@@ -62,7 +79,10 @@ fn config(accounts: &[&str]) -> Dynamic {
 }
 
 fn request(dynamic: &Dynamic) -> api::CommitConfigRequest {
-    let mut mailboxes = api::InitialMailboxes { regular: vec!["Lists".into()], ..Default::default() };
+    let mut mailboxes = api::InitialMailboxes {
+        regular: vec!["Lists".into()],
+        ..Default::default()
+    };
     mailboxes.special_use.insert("\\Sent".into(), "Sent".into());
     api::CommitConfigRequest {
         key: mox_rpc::key(),
@@ -99,9 +119,22 @@ async fn accounts_keep_their_ids_through_configurations_and_restarts() {
     store.commit(&["a", "b", "c"]).await.unwrap();
     assert_eq!(store.registry.current().id("a"), Some(id), "it is the same account");
 
-    let Store { dir, db, .. } = store;
-    // All that holds the database was dropped with the rest, but for this.
-    let version = Registry::open(db, Bus::in_process(), now(), Sessions::default()).await.unwrap().current().version;
+    let Store {
+        dir,
+        db,
+        registry,
+        accounts,
+        queue,
+        contents,
+        bus,
+    } = store;
+    // All that holds the database, but for this.
+    drop((registry, accounts, queue, contents, bus));
+    let version = Registry::open(db, Bus::in_process(), now(), Sessions::default())
+        .await
+        .unwrap()
+        .current()
+        .version;
     assert_eq!(version, 3);
     let store = Store::open(dir).await;
     assert_eq!(store.registry.current().id("a"), Some(id));
@@ -116,10 +149,22 @@ async fn a_repeated_commit_is_answered_as_the_first() {
     store.commit(&["a", "b"]).await.unwrap();
     assert_eq!(store.registry.commit(&first).await.unwrap(), answer);
     assert!(store.registry.current().id("b").is_some(), "it was not done again");
-    let other = api::CommitConfigRequest { key: first.key.clone(), ..request(&config(&["c"])) };
-    assert!(store.registry.commit(&other).await.is_err(), "the key is of another request");
-    let broken = api::CommitConfigRequest { snapshot: Bytes::from_static(b"{"), ..request(&config(&[])) };
-    assert!(matches!(store.registry.commit(&broken).await, Err(RegistryError::Invalid(_))));
+    let other = api::CommitConfigRequest {
+        key: first.key.clone(),
+        ..request(&config(&["c"]))
+    };
+    assert!(
+        store.registry.commit(&other).await.is_err(),
+        "the key is of another request"
+    );
+    let broken = api::CommitConfigRequest {
+        snapshot: Bytes::from_static(b"{"),
+        ..request(&config(&[]))
+    };
+    assert!(matches!(
+        store.registry.commit(&broken).await,
+        Err(RegistryError::Invalid(_))
+    ));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -128,7 +173,13 @@ async fn configurations_committed_at_once_come_one_after_the_other() {
     let tasks: Vec<_> = (0..4)
         .map(|number| {
             let store = Arc::clone(&store);
-            tokio::spawn(async move { store.commit(&["shared", &format!("own{number}")]).await.unwrap().version })
+            tokio::spawn(async move {
+                store
+                    .commit(&["shared", &format!("own{number}")])
+                    .await
+                    .unwrap()
+                    .version
+            })
         })
         .collect();
     let mut versions = Vec::new();
@@ -190,7 +241,14 @@ async fn a_removal_that_was_cut_short_is_finished_later() {
     // What the first commit of a removal does.
     let (key, _, registration) = store.registry.registration("a").await.unwrap();
     let mut commit = Commit::new();
-    commit.put(key, record::Registration { removing: true, ..registration }.encode_to_vec());
+    commit.put(
+        key,
+        record::Registration {
+            removing: true,
+            ..registration
+        }
+        .encode_to_vec(),
+    );
     commit.delete(keys::account(id));
     store.db.commit(commit).await.unwrap();
     assert!(matches!(store.commit(&["a"]).await, Err(RegistryError::Removing(_))));
@@ -209,8 +267,14 @@ async fn a_removal_that_was_cut_short_is_finished_later() {
 #[tokio::test]
 async fn secrets_reach_only_those_who_use_them() {
     let mut dynamic = config(&["a"]);
-    let selector = Selector { private_key: Some(Secret::new("sign-key")), ..Selector::default() };
-    dynamic.domains.values_mut().for_each(|d| drop(d.dkim.selectors.insert("s".into(), selector.clone())));
+    let selector = Selector {
+        private_key: Some(Secret::new("sign-key")),
+        ..Selector::default()
+    };
+    dynamic
+        .domains
+        .values_mut()
+        .for_each(|d| drop(d.dkim.selectors.insert("s".into(), selector.clone())));
     dynamic.accounts.values_mut().for_each(|a| {
         a.incoming_webhook = Some(IncomingWebhook {
             url: "http://127.0.0.1/".into(),
