@@ -1,1 +1,145 @@
-//! mox-smtp-in.
+//! The smtp-in service: mail from other servers (RFC 5321).
+//!
+//! **Does.** Takes connections of the listeners' `smtp` services, asks the store who the recipients are, receives the
+//! message, finds out about its sender, lets the store decide, and delivers.
+//!
+//! **Owns** nothing durable: a message is in its spool until the store has it, within one budget of bytes.
+//!
+//! **Calls** the store: `DeliveryService`. It can deliver, and read nothing.
+//!
+//! **Trusts** no client: lines, errors, recipients, sizes and times have bounds (`limits.rs` here and in `mox-smtp`).
+//! Lines end in CRLF and messages in CRLF.CRLF, or they are refused: there is nothing to smuggle. What is sent behind
+//! STARTTLS in the clear closes the connection.
+//!
+//! **On failure** of the store, clients are told to try again. 250 after DATA means that every recipient's copy is on
+//! disk: one commit, by one key, which is repeated with the same key while the store is away. On shutdown, clients that
+//! wait are told so at once, and transactions may finish until the deadline.
+//!
+//! In developer's mode (`[localserve]`) every recipient of every domain is accepted, unknown ones for one address, and
+//! special localparts make errors: see `localserve.rs`.
+
+mod analyze;
+mod commands;
+mod deliver;
+mod limits;
+mod localserve;
+mod metrics;
+mod session;
+mod trace;
+mod transaction;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use mox_config::Static;
+use mox_proto::delivery::v1::delivery_service_client::DeliveryServiceClient;
+use mox_rpc::Channel;
+use mox_service::{Bound, Clock, ConnectionLimits, Deps, Kind, Refusals, Shutdown};
+use mox_spool::Budget;
+use mox_telemetry::Telemetry;
+use tokio::task::JoinSet;
+
+use crate::metrics::Metrics;
+use crate::session::{Place, Session};
+
+/// The sockets that the service listens on.
+pub const KINDS: &[Kind] = &[Kind::Smtp];
+
+/// In place of a greeting.
+const REFUSALS: Refusals = Refusals {
+    busy: b"421 4.7.0 too many connections from your network, try again later\r\n",
+    stopping: b"421 4.3.2 the server is shutting down, try again later\r\n",
+};
+
+/// Why the service can't run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A task of it panicked.
+    #[error("the sessions of a listener ended unexpectedly: {0}")]
+    Listener(#[from] tokio::task::JoinError),
+}
+
+/// What the sessions share.
+struct Shared {
+    store: DeliveryServiceClient<Channel>,
+    config: Arc<Static>,
+    spool: Budget,
+    clock: Clock,
+    telemetry: Telemetry,
+    metrics: Metrics,
+}
+
+/// The service.
+pub struct Service {
+    shared: Arc<Shared>,
+    sockets: Vec<Bound>,
+    limits: ConnectionLimits,
+}
+
+impl Service {
+    /// Builds the service.
+    ///
+    /// # Errors
+    /// None at present.
+    pub async fn build(deps: Deps) -> Result<Self, Error> {
+        let limits = deps.static_config.limits(deps.service);
+        let limits = ConnectionLimits::measured(&limits, deps.service, &deps.telemetry);
+        let shared = Shared {
+            store: DeliveryServiceClient::new(deps.store),
+            spool: Budget::new(limits::SPOOL_BYTES, spool_folder(&deps.static_config, &deps.config_dir)),
+            config: deps.static_config,
+            clock: deps.clock,
+            metrics: Metrics::register(&deps.telemetry),
+            telemetry: deps.telemetry,
+        };
+        let sockets = deps.sockets.into_iter().filter(|b| KINDS.contains(&b.kind)).collect();
+        Ok(Self {
+            shared: Arc::new(shared),
+            sockets,
+            limits,
+        })
+    }
+
+    /// Serves until the shutdown is over.
+    ///
+    /// # Errors
+    /// If accepting connections ended before.
+    pub async fn serve(self, shutdown: Shutdown) -> Result<(), Error> {
+        let mut listeners = JoinSet::new();
+        for bound in self.sockets {
+            let place = Arc::new(Place {
+                shared: Arc::clone(&self.shared),
+                listener: Arc::clone(&bound.listener),
+                tls: bound.tls.clone(),
+                hostname: bound.hostname.ascii().to_owned(),
+                shutdown: shutdown.clone(),
+            });
+            let session = move |stream, info| Session::new(Arc::clone(&place), stream, info).run();
+            listeners.spawn(mox_service::accept(
+                bound,
+                self.limits.clone(),
+                shutdown.clone(),
+                REFUSALS,
+                session,
+            ));
+        }
+        while let Some(ended) = listeners.join_next().await {
+            ended?;
+        }
+        shutdown.begun().await;
+        Ok(())
+    }
+}
+
+/// Where large messages are kept while they come: on the disk of the data, which is no memory file system, or where the
+/// system has such files if this process has no data folder.
+fn spool_folder(config: &Static, config_dir: &Path) -> PathBuf {
+    let folder = config.data_dir(config_dir).join("tmp");
+    match folder.parent().is_some_and(Path::is_dir) && std::fs::create_dir_all(&folder).is_ok() {
+        true => folder,
+        false => std::env::temp_dir(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

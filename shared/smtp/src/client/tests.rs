@@ -8,7 +8,8 @@ use tokio::task::JoinHandle;
 
 use super::*;
 
-/// A server that sends what begins with "S: ", and expects what begins with "C: ". "C* " reads until this is seen.
+/// A server that sends what begins with "S: ", and expects what begins with "C:". A "|" is a line end within
+/// one write.
 fn server(script: &'static str) -> (Stream, JoinHandle<String>) {
     let (client, server) = duplex(64 * 1024);
     let task = tokio::spawn(async move {
@@ -17,11 +18,14 @@ fn server(script: &'static str) -> (Stream, JoinHandle<String>) {
         let mut seen = String::new();
         for step in script.lines().map(str::trim).filter(|l| !l.is_empty()) {
             if let Some(line) = step.strip_prefix("S: ") {
-                write.write_all(format!("{line}\r\n").as_bytes()).await.unwrap();
-            } else if let Some(expected) = step.strip_prefix("C: ") {
+                write
+                    .write_all(format!("{line}\r\n").replace('|', "\r\n").as_bytes())
+                    .await
+                    .unwrap();
+            } else if let Some(expected) = step.strip_prefix("C:") {
                 let mut line = String::new();
                 read.read_line(&mut line).await.unwrap();
-                assert_eq!(line.trim_end_matches("\r\n"), expected);
+                assert_eq!(line.trim_end_matches("\r\n"), expected.trim_start());
             }
         }
         drop(write);
@@ -224,7 +228,7 @@ async fn a_message_that_is_no_longer_wanted_has_no_end() {
 
 #[tokio::test]
 async fn servers_that_do_not_speak_smtp_are_left() {
-    for script in ["S: HTTP/1.1 200 OK", "S: 220-a\nS: 221 b", ""] {
+    for script in ["S: HTTP/1.1 200 OK", "S: 220-a\nS: 221 b"] {
         let (stream, _task) = server(script);
         assert!(connect(stream).await.is_err(), "{script}");
     }
@@ -274,7 +278,7 @@ async fn data_in_front_of_a_handshake_is_not_believed() {
          S: 250-a
          S: 250 STARTTLS
          C: STARTTLS
-         S: 220 go\r\n250 injected",
+         S: 220 go|250 injected",
     );
     let client = connect(stream).await.unwrap();
     let config = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))

@@ -1,0 +1,201 @@
+//! A session: reads commands, keeps the state, and replies.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mox_config::Listener;
+use mox_service::{BoxStream, ConnInfo, Shutdown, TlsAcceptorConfig};
+use mox_smtp::limits::{COMMAND_LINE, SERVER_IDLE};
+use mox_smtp::{Command, Connection, HostName, ReadError, Reply};
+use mox_telemetry::TraceKind;
+
+use crate::transaction::Transaction;
+use crate::{Shared, commands, limits};
+
+/// Where sessions of one socket run.
+pub(crate) struct Place {
+    pub shared: Arc<Shared>,
+    pub listener: Arc<Listener>,
+    pub tls: Option<TlsAcceptorConfig>,
+    pub hostname: String,
+    pub shutdown: Shutdown,
+}
+
+/// Why a session ends.
+pub(crate) enum Stop {
+    /// The connection is of no further use.
+    Connection(ReadError),
+    /// After this reply.
+    Reply(Reply),
+}
+
+impl From<ReadError> for Stop {
+    fn from(error: ReadError) -> Self {
+        match error {
+            // RFC 5321 §4.5.3.2.7 and §3.8: 421, and close.
+            ReadError::Timeout => Self::Reply(Reply::new(421, (4, 2), "too slow, closing the connection")),
+            ReadError::Endless => Self::Reply(Reply::new(421, (5, 2), "line does not end, closing the connection")),
+            error => Self::Connection(error),
+        }
+    }
+}
+
+/// How the client introduced itself.
+pub(crate) struct Hello {
+    pub name: HostName,
+    /// By EHLO.
+    pub extended: bool,
+}
+
+pub(crate) struct Session {
+    pub place: Arc<Place>,
+    pub info: ConnInfo,
+    /// None only while TLS is being started.
+    connection: Option<Connection<BoxStream>>,
+    pub hello: Option<Hello>,
+    pub transaction: Option<Transaction>,
+    pub unknown_recipients: u32,
+    errors: u32,
+}
+
+impl Session {
+    pub(crate) fn new(place: Arc<Place>, stream: BoxStream, info: ConnInfo) -> Self {
+        Self {
+            place,
+            info,
+            connection: Some(Connection::new(stream, SERVER_IDLE)),
+            hello: None,
+            transaction: None,
+            unknown_recipients: 0,
+            errors: 0,
+        }
+    }
+
+    /// Until the client or we have enough.
+    pub(crate) async fn run(mut self) {
+        tracing::debug!(remote = %self.info.remote, "connection");
+        let greeting = Reply::plain(220, format!("{} ESMTP mox", self.place.hostname));
+        let stop = match self.say(&greeting) {
+            Ok(()) => self.converse().await,
+            Err(stop) => stop,
+        };
+        match stop {
+            Stop::Reply(reply) => {
+                let _ = self.say(&reply);
+            }
+            Stop::Connection(ReadError::Closed) => {}
+            Stop::Connection(error) => tracing::debug!(%error, "connection ended"),
+        }
+        if let Some(mut connection) = self.connection.take() {
+            connection.close().await;
+        }
+        tracing::debug!("session ended");
+    }
+
+    /// The connection, which is there but while TLS is being started.
+    pub(crate) fn connection(&mut self) -> Result<&mut Connection<BoxStream>, Stop> {
+        self.connection.as_mut().ok_or(Stop::Connection(ReadError::Closed))
+    }
+
+    /// Takes the connection, in order to make another one of it.
+    pub(crate) fn take_connection(&mut self) -> Result<Connection<BoxStream>, Stop> {
+        self.connection.take().ok_or(Stop::Connection(ReadError::Closed))
+    }
+
+    pub(crate) fn set_stream(&mut self, stream: BoxStream) {
+        self.connection = Some(Connection::new(stream, SERVER_IDLE));
+    }
+
+    /// Puts a reply into the output. It is written when there is nothing left to read.
+    pub(crate) fn say(&mut self, reply: &Reply) -> Result<(), Stop> {
+        tracing::trace!(%reply, "S");
+        self.connection()?.reply(reply);
+        Ok(())
+    }
+
+    pub(crate) fn traces(&self, kind: TraceKind) -> bool {
+        self.place.shared.telemetry.trace_enabled("smtp-in", kind)
+    }
+
+    /// Writes what is to be written, and waits; less long if the server is to stop.
+    pub(crate) async fn pause(&mut self, duration: Duration) -> Result<(), Stop> {
+        self.connection()?.flush().await?;
+        tokio::select! {
+            () = tokio::time::sleep(duration) => {}
+            () = self.place.shutdown.begun() => {}
+        }
+        Ok(())
+    }
+
+    async fn converse(&mut self) -> Stop {
+        loop {
+            let command = match self.command().await {
+                Ok(command) => command,
+                Err(stop) => return stop,
+            };
+            let started = Instant::now();
+            let (name, outcome) = match command {
+                Ok(command) => (command.name(), commands::execute(self, command).await),
+                Err(reply) => ("unknown", Ok(Some(reply))),
+            };
+            let reply = match outcome {
+                Ok(Some(reply)) => reply,
+                // What it was about was said.
+                Ok(None) => continue,
+                Err(stop) => return stop,
+            };
+            let seconds = started.elapsed().as_secs_f64();
+            self.place.shared.metrics.command(name, reply.code, seconds);
+            if let Err(stop) = self.say(&reply) {
+                return stop;
+            }
+            if name == "quit" {
+                return Stop::Connection(ReadError::Closed);
+            }
+            // What is not understood, and what is out of order. A refused address or message is no such mistake.
+            if matches!(reply.code, 500..=504 | 555) {
+                self.errors += 1;
+                if self.errors >= limits::ERRORS {
+                    return Stop::Reply(Reply::new(421, (7, 0), "too many errors, closing the connection"));
+                }
+            }
+            if self.unknown_recipients >= limits::UNKNOWN_RECIPIENTS {
+                return Stop::Reply(Reply::new(
+                    421,
+                    (7, 0),
+                    "too many unknown recipients, closing the connection",
+                ));
+            }
+        }
+    }
+
+    /// The next command, or what to say to what is none.
+    async fn command(&mut self) -> Result<Result<Command, Reply>, Stop> {
+        let traces = self.traces(TraceKind::Protocol);
+        let place = Arc::clone(&self.place);
+        let transaction = self.transaction.is_some();
+        let connection = self.connection()?;
+        // Between transactions the session ends as soon as the server is to stop. Within one, the client may finish,
+        // until the deadline.
+        let line = if transaction || (connection.has_input() && !place.shutdown.has_begun()) {
+            connection.read_line(COMMAND_LINE).await
+        } else {
+            tokio::select! {
+                biased;
+                () = place.shutdown.begun() => {
+                    return Err(Stop::Reply(Reply::new(421, (3, 2), "the server is shutting down, try again later")));
+                }
+                line = connection.read_line(COMMAND_LINE) => line,
+            }
+        };
+        let line = match line {
+            Ok(line) => line,
+            Err(error) if error.is_of_the_line() => return Ok(Err(Reply::new(500, (5, 2), error.to_string()))),
+            Err(error) => return Err(error.into()),
+        };
+        if traces {
+            tracing::trace!(line = %String::from_utf8_lossy(line), "C");
+        }
+        Ok(Command::parse(line).map_err(|error| error.reply()))
+    }
+}

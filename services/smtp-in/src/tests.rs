@@ -1,0 +1,442 @@
+//! Sessions over a pipe, with a store that takes down what it is told.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use mox_config::Localserve;
+use mox_proto::delivery::v1 as api;
+use mox_proto::delivery::v1::delivery_service_server::{DeliveryService, DeliveryServiceServer};
+use mox_proto::delivery::v1::lookup_recipient_response::Kind as Found;
+use mox_proto::mail::v1::content::Where;
+use mox_rpc::Identity;
+use mox_service::{ConnInfo, ShutdownTrigger};
+use parking_lot::Mutex;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::time::timeout;
+use tonic::service::Routes;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::*;
+
+/// What the store saw and is to do.
+#[derive(Default)]
+struct Seen {
+    delivered: Vec<api::DeliverRequest>,
+    uploaded: Vec<u8>,
+    keys: Vec<Bytes>,
+    /// How many times to be away.
+    away: u32,
+}
+
+#[derive(Clone, Default)]
+struct Store(Arc<Mutex<Seen>>);
+
+#[tonic::async_trait]
+impl DeliveryService for Store {
+    async fn lookup_recipient(
+        &self,
+        request: Request<api::LookupRecipientRequest>,
+    ) -> Result<Response<api::LookupRecipientResponse>, Status> {
+        let address = request.into_inner().address;
+        let (kind, over_quota) = match address.as_str() {
+            "mox@localhost" | "second@localhost" | "postmaster" => (Found::Account, false),
+            "list@localhost" => (Found::Alias, false),
+            "full@localhost" => (Found::Account, true),
+            "broken@localhost" => return Err(Status::internal("broken")),
+            other if other.ends_with("@localhost") => (Found::Unknown, false),
+            _ => (Found::NotLocal, false),
+        };
+        let alias_members = match kind {
+            Found::Alias => vec!["mox@localhost".to_owned(), "second@localhost".to_owned()],
+            _ => Vec::new(),
+        };
+        Ok(Response::new(api::LookupRecipientResponse {
+            kind: kind.into(),
+            account_id: Bytes::copy_from_slice(&[1; 16]),
+            canonical_address: address,
+            over_quota,
+            alias_members,
+            ..Default::default()
+        }))
+    }
+
+    async fn upload(
+        &self,
+        request: Request<Streaming<api::UploadRequest>>,
+    ) -> Result<Response<api::UploadResponse>, Status> {
+        let mut pieces = request.into_inner();
+        let mut all = Vec::new();
+        while let Some(piece) = pieces.message().await? {
+            all.extend_from_slice(&piece.data);
+        }
+        let size = all.len() as u64;
+        self.0.lock().uploaded = all;
+        Ok(Response::new(api::UploadResponse {
+            upload_id: Bytes::from_static(b"upload"),
+            size,
+        }))
+    }
+
+    async fn assess(&self, request: Request<api::AssessRequest>) -> Result<Response<api::AssessResponse>, Status> {
+        let verdict = |_| api::Verdict {
+            accept: true,
+            mailbox: "Inbox".into(),
+            ..Default::default()
+        };
+        let verdicts = request.into_inner().recipients.iter().map(verdict).collect();
+        Ok(Response::new(api::AssessResponse { verdicts }))
+    }
+
+    async fn deliver(&self, request: Request<api::DeliverRequest>) -> Result<Response<api::DeliverResponse>, Status> {
+        let request = request.into_inner();
+        let mut seen = self.0.lock();
+        seen.keys.push(request.key.clone());
+        if seen.away > 0 {
+            seen.away -= 1;
+            return Err(Status::unavailable("away"));
+        }
+        let result = |_| api::DeliveryResult {
+            delivered: true,
+            ..Default::default()
+        };
+        let results = request.deliveries.iter().map(result).collect();
+        seen.delivered.push(request);
+        Ok(Response::new(api::DeliverResponse { results }))
+    }
+}
+
+/// A client with its session.
+struct Client {
+    stream: DuplexStream,
+    store: Store,
+    _stop: ShutdownTrigger,
+    shutdown: Shutdown,
+    stop: ShutdownTrigger,
+}
+
+impl Client {
+    fn new(localserve: bool) -> Self {
+        let store = Store::default();
+        let routes = Routes::new(DeliveryServiceServer::new(store.clone()));
+        let channel = Channel::in_process(routes, Identity::new("smtp-in"));
+        let mut config = Static::new("data".into(), "localhost".parse().unwrap());
+        if localserve {
+            config.localserve = Some(Localserve {
+                address: "mox@localhost".parse().unwrap(),
+            });
+        }
+        let toml = "ips = [\"127.0.0.1\"]\nsmtp_max_message_size = 1000000\n";
+        let listener: mox_config::Listener = toml::from_str(toml).unwrap();
+        let telemetry = Telemetry::detached();
+        let shared = Shared {
+            store: DeliveryServiceClient::new(channel),
+            config: Arc::new(config),
+            spool: Budget::new(10_000_000, std::env::temp_dir()),
+            clock: Clock::system(),
+            metrics: Metrics::register(&telemetry),
+            telemetry,
+        };
+        let (stop, shutdown) = Shutdown::new();
+        let place = Place {
+            shared: Arc::new(shared),
+            listener: Arc::new(listener),
+            tls: None,
+            hostname: "localhost".into(),
+            shutdown: shutdown.clone(),
+        };
+        let (stream, server) = duplex(1 << 20);
+        let info = ConnInfo {
+            cid: 0x1234,
+            remote: "192.0.2.1:1234".parse().unwrap(),
+            local: "192.0.2.2:25".parse().unwrap(),
+            listener_name: "test".into(),
+            tls: None,
+        };
+        tokio::spawn(Session::new(Arc::new(place), Box::new(server), info).run());
+        Self {
+            stream,
+            store,
+            _stop: stop.clone(),
+            shutdown,
+            stop,
+        }
+    }
+
+    /// Sends this, and answers the codes of all that comes back once it has that many replies.
+    async fn exchange(&mut self, sent: &str, replies: usize) -> Vec<String> {
+        self.stream.write_all(sent.as_bytes()).await.unwrap();
+        let mut text = Vec::new();
+        let ended = |text: &[u8]| {
+            let text = String::from_utf8_lossy(text).into_owned();
+            let lines = text
+                .split_inclusive("\r\n")
+                .filter(|l| l.ends_with("\r\n") && l.as_bytes().get(3) == Some(&b' '));
+            lines.map(|l| l.trim_end().to_owned()).collect::<Vec<_>>()
+        };
+        while ended(&text).len() < replies {
+            let mut buffer = [0; 4096];
+            let read = timeout(Duration::from_secs(10), self.stream.read(&mut buffer)).await;
+            let n = read
+                .unwrap_or_else(|_| panic!("after {sent:?} only {:?}", ended(&text)))
+                .unwrap();
+            assert!(n > 0, "closed after {sent:?}: {:?}", ended(&text));
+            text.extend_from_slice(&buffer[..n]);
+        }
+        ended(&text)
+    }
+
+    /// The codes that these commands get.
+    async fn codes(&mut self, sent: &str, replies: usize) -> Vec<u16> {
+        self.exchange(sent, replies)
+            .await
+            .iter()
+            .map(|l| l[..3].parse().unwrap())
+            .collect()
+    }
+
+    /// Past the greeting and EHLO.
+    async fn greeted(localserve: bool) -> Self {
+        let mut client = Self::new(localserve);
+        assert_eq!(client.codes("EHLO client.example\r\n", 2).await, [220, 250]);
+        client
+    }
+
+    async fn is_closed(&mut self) -> bool {
+        let mut rest = Vec::new();
+        timeout(Duration::from_secs(10), self.stream.read_to_end(&mut rest))
+            .await
+            .is_ok()
+    }
+}
+
+const ENVELOPE: &str = "MAIL FROM:<a@remote.example>\r\nRCPT TO:<mox@localhost>\r\nDATA\r\n";
+
+#[tokio::test]
+async fn a_message_is_delivered_with_its_trace() {
+    let mut client = Client::greeted(false).await;
+    assert_eq!(client.codes(ENVELOPE, 3).await, [250, 250, 354]);
+    assert_eq!(
+        client.codes("Subject: x\r\n\r\n..dot\r\n.\r\nQUIT\r\n", 2).await,
+        [250, 221]
+    );
+    let seen = client.store.0.lock();
+    let [request] = seen.delivered.as_slice() else {
+        panic!("{}", seen.delivered.len())
+    };
+    let content = request.content.clone().unwrap().r#where.unwrap();
+    assert_eq!(
+        content,
+        Where::Inline(Bytes::from_static(b"Subject: x\r\n\r\n.dot\r\n"))
+    );
+    let envelope = request.envelope.clone().unwrap();
+    assert_eq!(
+        (envelope.mail_from.as_str(), envelope.ehlo.as_str()),
+        ("a@remote.example", "client.example")
+    );
+    assert_eq!((envelope.remote_ip.as_str(), envelope.cid), ("192.0.2.1", 0x1234));
+    let prefix = String::from_utf8(request.deliveries[0].prefix.to_vec()).unwrap();
+    let expected = "Return-Path: <a@remote.example>\r\nDelivered-To: mox@localhost\r\nReceived: from client.example ([192.0.2.1])\r\n\
+                    \tby localhost with ESMTP\r\n\tid 1234\r\n\tfor <mox@localhost>;\r\n\t";
+    assert!(
+        prefix.starts_with(expected) && prefix.ends_with("+0000\r\n"),
+        "{prefix}"
+    );
+}
+
+#[tokio::test]
+async fn everything_can_be_pipelined() {
+    let mut client = Client::greeted(false).await;
+    let all = "MAIL FROM:<>\r\nRCPT TO:<mox@localhost>\r\nRCPT TO:<nobody@localhost>\r\nRCPT TO:<list@localhost>\r\n\
+               RCPT TO:<Postmaster>\r\nDATA\r\n";
+    assert_eq!(client.codes(all, 6).await, [250, 250, 550, 250, 250, 354]);
+    assert_eq!(
+        client.codes("a\r\n.\r\nMAIL FROM:<>\r\nRSET\r\nNOOP\r\n", 4).await,
+        [250, 250, 250, 250]
+    );
+    let seen = client.store.0.lock();
+    let deliveries = &seen.delivered[0].deliveries;
+    let to: Vec<_> = deliveries
+        .iter()
+        .map(|d| d.recipient.clone().unwrap())
+        .map(|r| (r.rcpt_to, r.address))
+        .collect();
+    // The list has one who was addressed already, and who gets no second copy.
+    let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
+    assert_eq!(
+        to,
+        [
+            pair("mox@localhost", "mox@localhost"),
+            pair("list@localhost", "second@localhost"),
+            pair("postmaster", "postmaster")
+        ]
+    );
+    assert!(deliveries[0].prefix.starts_with(b"Return-Path: <>\r\n"));
+    assert!(!String::from_utf8_lossy(&deliveries[0].prefix).contains("\tfor "));
+}
+
+#[tokio::test]
+async fn recipients_are_refused_for_what_they_are() {
+    let mut client = Client::greeted(false).await;
+    let replies = client
+        .exchange(
+            "RCPT TO:<mox@localhost>\r\nMAIL FROM:<a@b>\r\nRCPT TO:<nobody@localhost>\r\nRCPT TO:<x@other.example>\r\n\
+             RCPT TO:<full@localhost>\r\nRCPT TO:<broken@localhost>\r\nRCPT TO:<mox@[127.0.0.1]>\r\nRCPT TO:<é@localhost>\r\nDATA\r\n",
+            9,
+        )
+        .await;
+    let starts = [
+        "503 5.5.1",
+        "250 2.1.0",
+        "550 5.1.1",
+        "550 5.7.1",
+        "452 4.2.2",
+        "451 4.3.0",
+        "550 5.7.1",
+        "550 5.6.7",
+        "554 5.5.1",
+    ];
+    for (reply, start) in replies.iter().zip(starts) {
+        assert!(reply.starts_with(start), "{reply} is not {start}");
+    }
+}
+
+#[tokio::test]
+async fn bare_line_ends_are_refused_and_smuggle_nothing() {
+    for data in [
+        "a\n.\nMAIL FROM:<evil@b>\r\n.\r\n",
+        "a\r\n.\nMAIL FROM:<evil@b>\r\n.\r\n",
+        "a\rb\r\n.\r\n",
+        "a\n.\r\nQUIT\r\n.\r\n",
+    ] {
+        let mut client = Client::greeted(false).await;
+        assert_eq!(client.codes(ENVELOPE, 3).await, [250, 250, 354]);
+        assert_eq!(client.codes(data, 1).await, [554], "{data:?}");
+        assert_eq!(client.codes("NOOP\r\nNOOP\nNOOP\r\n", 3).await, [250, 500, 250]);
+        assert!(client.store.0.lock().delivered.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn large_messages_are_uploaded_and_larger_ones_refused() {
+    let mut client = Client::greeted(false).await;
+    let line = format!("{}\r\n", "x".repeat(98));
+    assert_eq!(client.codes(ENVELOPE, 3).await, [250, 250, 354]);
+    assert_eq!(client.codes(&format!("{}.\r\n", line.repeat(9000)), 1).await, [250]);
+    assert_eq!(client.store.0.lock().uploaded, line.repeat(9000).as_bytes());
+    assert_eq!(client.codes(ENVELOPE, 3).await, [250, 250, 354]);
+    assert_eq!(client.codes(&format!("{}.\r\n", line.repeat(10_001)), 1).await, [552]);
+    assert_eq!(client.codes("MAIL FROM:<a@b> SIZE=1000001\r\n", 1).await, [552]);
+    assert_eq!(client.store.0.lock().delivered.len(), 1);
+}
+
+#[tokio::test]
+async fn a_store_that_is_away_is_asked_again_with_the_same_key() {
+    let mut client = Client::greeted(false).await;
+    client.store.0.lock().away = 2;
+    assert_eq!(client.codes(ENVELOPE, 3).await, [250, 250, 354]);
+    assert_eq!(client.codes("a\r\n.\r\n", 1).await, [250]);
+    let seen = client.store.0.lock();
+    assert_eq!(seen.delivered.len(), 1);
+    assert!(seen.keys.len() == 3 && seen.keys.iter().all(|k| *k == seen.keys[0]));
+}
+
+#[tokio::test]
+async fn messages_that_go_in_circles_are_refused() {
+    let mut client = Client::greeted(false).await;
+    for (hops, code) in [(100, 250), (101, 554)] {
+        assert_eq!(client.codes(ENVELOPE, 3).await, [250, 250, 354]);
+        assert_eq!(
+            client
+                .codes(&format!("{}\r\n.\r\n", "Received: x\r\n".repeat(hops)), 1)
+                .await,
+            [code]
+        );
+    }
+}
+
+#[tokio::test]
+async fn order_and_mistakes_have_their_limits() {
+    let mut client = Client::new(false);
+    assert_eq!(
+        client
+            .codes("MAIL FROM:<a@b>\r\nDATA\r\nAUTH PLAIN\r\nSTARTTLS\r\n", 5)
+            .await,
+        [220, 503, 503, 502, 503]
+    );
+    assert_eq!(
+        client.codes("HELO x\r\nVRFY x\r\nEXPN x\r\nHELP\r\n", 4).await,
+        [250, 252, 502, 214]
+    );
+    assert_eq!(
+        client
+            .codes("MAIL FROM:<a@b> HOLDFOR=1\r\nMAIL FROM:<a@b> REQUIRETLS\r\n", 2)
+            .await,
+        [555, 555]
+    );
+    assert_eq!(
+        client.codes("MAIL FROM:<a@b>\r\nMAIL FROM:<a@b>\r\n", 2).await,
+        [250, 503]
+    );
+    assert_eq!(client.codes("BAD\r\nBAD\r\n", 3).await, [500, 500, 421]);
+    assert!(client.is_closed().await);
+    let mut client = Client::greeted(false).await;
+    assert_eq!(client.codes("MAIL FROM:<a@b>\r\n", 1).await, [250]);
+    let many = "RCPT TO:<nobody@localhost>\r\n".repeat(50);
+    assert_eq!(client.codes(&many, 51).await.last(), Some(&421));
+    assert!(client.is_closed().await);
+}
+
+#[tokio::test]
+async fn the_end_of_the_server_is_told() {
+    let mut client = Client::greeted(false).await;
+    assert_eq!(
+        client.codes("MAIL FROM:<a@b>\r\nRSET\r\nMAIL FROM:<a@b>\r\n", 3).await,
+        [250, 250, 250]
+    );
+    client.stop.begin();
+    client.shutdown.begun().await;
+    // What has begun may be finished.
+    assert_eq!(client.codes("RCPT TO:<mox@localhost>\r\nDATA\r\n", 2).await, [250, 354]);
+    assert_eq!(client.codes("a\r\n.\r\n", 2).await, [250, 421]);
+    assert!(client.is_closed().await);
+}
+
+#[tokio::test]
+async fn developers_get_every_message_and_the_errors_they_ask_for() {
+    let mut client = Client::greeted(true).await;
+    let rcpt = |to: &str| format!("MAIL FROM:<a@b>\r\nRCPT TO:<{to}>\r\nDATA\r\n");
+    for to in ["nobody@localhost", "x@other.example", "mox@[127.0.0.1]"] {
+        assert_eq!(client.codes(&rcpt(to), 3).await, [250, 250, 354], "{to}");
+        assert_eq!(client.codes("a\r\n.\r\n", 1).await, [250]);
+        let delivery = client.store.0.lock().delivered.pop().unwrap().deliveries.pop().unwrap();
+        let recipient = delivery.recipient.unwrap();
+        assert_eq!(
+            (recipient.address.as_str(), recipient.rcpt_to.as_str()),
+            ("mox@localhost", to)
+        );
+    }
+    for (to, code) in [
+        ("temperror@x.example", 451),
+        ("permerror@localhost", 550),
+        ("u452@localhost", 452),
+    ] {
+        assert_eq!(client.codes(&rcpt(to), 3).await, [250, 250, 354], "{to}");
+        assert_eq!(client.codes("a\r\n.\r\n", 1).await, [code]);
+    }
+    assert_eq!(client.codes("MAIL FROM:<mailfrom551@b>\r\n", 1).await, [551]);
+    assert_eq!(
+        client
+            .codes("MAIL FROM:<a@b>\r\nRCPT TO:<rcptto-temperror@b>\r\nRSET\r\n", 3)
+            .await,
+        [250, 451, 250]
+    );
+    assert!(client.store.0.lock().delivered.is_empty());
+    assert_eq!(client.codes("MAIL FROM:<mailfrom-timeout@b>\r\n", 0).await, [0u16; 0]);
+    let mut buffer = [0; 10];
+    assert!(
+        timeout(Duration::from_millis(100), client.stream.read(&mut buffer))
+            .await
+            .is_err()
+    );
+}
