@@ -24,12 +24,38 @@ pub fn usage() -> String {
     out
 }
 
+/// Lines of this width can be read anywhere.
+const WIDTH: usize = 80;
+/// Of the explanation of an option.
+const INDENT: usize = 8;
+
+/// A paragraph in lines.
+fn wrap(paragraph: &str, indent: usize) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for word in paragraph.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= WIDTH => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(format!("{:indent$}{word}", "")),
+        }
+    }
+    lines.join("\n")
+}
+
 /// Everything about one command.
 pub fn full(command: &Command) -> String {
+    let text: Vec<String> = command
+        .help
+        .trim()
+        .split('\n')
+        .map(|paragraph| wrap(paragraph, 0))
+        .collect();
+    let text = text.join("\n");
     let mut out = format!(
-        "# mox {}\n\n{}\n\nusage: mox {}\n",
+        "# mox {}\n\n{text}\n\nusage: mox {}\n",
         command.words.join(" "),
-        command.help.trim(),
         usage_line(command)
     );
     let mut arguments = (command.arguments)();
@@ -43,7 +69,7 @@ pub fn full(command: &Command) -> String {
             .filter(|_| argument.get_action().takes_values());
         let value = value.map(|v| format!(" {v}")).unwrap_or_default();
         let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
-        let _ = writeln!(out, "  -{name}{value}\n        {help}");
+        let _ = writeln!(out, "  -{name}{value}\n{}", wrap(&help, INDENT));
     }
     out
 }
@@ -121,6 +147,7 @@ mod tests {
         );
         assert!(text.contains("\n  -asc\n"), "{text}");
         assert!(usage().contains("\nmox config account add account address\n"));
+        assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
         assert!(list(&[command]).starts_with("mox queue list [filtersortflags]\n        List"));
     }
 }

@@ -81,22 +81,28 @@ impl<'a> Edit<'a> {
         self.insert_account(account, address)
     }
 
-    /// Removes an account, and its addresses from aliases.
+    /// Removes an account, its addresses from aliases, and the settings of domains whose reports arrive there.
     ///
     /// # Errors
-    /// If it is not there, or reports arrive at it.
+    /// If it is not there.
     pub fn remove_account(&mut self, account: &str) -> Result<(), EditError> {
         let Some(removed) = self.config.accounts.get(account) else {
             return Err(self.no_account(account));
         };
-        for (name, domain) in &self.config.domains {
-            let dmarc = domain.dmarc.as_ref().is_some_and(|r| r.account == account);
-            let tlsrpt = domain.tlsrpt.as_ref().is_some_and(|r| r.account == account);
-            if dmarc || tlsrpt {
-                return Err(EditError::InUse(format!(
-                    "account {account} receives the reports of domain {name}: change dmarc and tlsrpt of the domain \
-                     in domains.toml first, or remove the domain"
-                )));
+        if let Some(domains) = self.document.get_mut("domains").and_then(Item::as_table_like_mut) {
+            for (_, domain) in domains.iter_mut() {
+                let Some(domain) = domain.as_table_like_mut() else {
+                    continue;
+                };
+                for section in ["dmarc", "tlsrpt"] {
+                    let to = domain
+                        .get(section)
+                        .and_then(|s| s.get("account"))
+                        .and_then(Item::as_str);
+                    if to == Some(account) {
+                        domain.remove(section);
+                    }
+                }
             }
         }
         for pattern in removed.destinations.keys() {
@@ -475,6 +481,13 @@ domain = "example.org"
         let before = parse(&text);
         let mut edit = Edit::new(&text, &before).unwrap();
         assert!(matches!(edit.remove_domain(&new.domain), Err(EditError::InUse(_))));
+        edit.remove_account("n").unwrap();
+        let (text, before) = (edit.finish(), before);
+        let after = parse(&text);
+        assert!(before.domains[&new.domain].tlsrpt.is_some() && after.domains[&new.domain].tlsrpt.is_none());
+        let mut edit = Edit::new(&text, &after).unwrap();
+        edit.remove_domain(&new.domain).unwrap();
+        assert_eq!(parse(&edit.finish()), parse(TEXT));
     }
 
     #[test]

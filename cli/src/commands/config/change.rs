@@ -56,7 +56,8 @@ pub const ACCOUNT_RM: Command = Command {
     words: &["config", "account", "rm"],
     parameters: "account",
     help: "Remove an account, its addresses, and all of its mail.\n\n\
-           Mail for its addresses is refused from then on. Its data is removed for good.",
+           Mail for its addresses is refused from then on. Its data is removed for good. Domains whose \
+           reports (DMARC, TLS) arrive in the account do not take reports any more.",
     arguments: || vec![parameter("account")],
     run: account_rm,
 };
