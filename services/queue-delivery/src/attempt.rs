@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use mox_config::Transport;
-use mox_smtp::client::{Client, ClientError, Transaction, TransactionRecipient};
 use mox_smtp::Reply;
+use mox_smtp::client::{Client, ClientError, Transaction, TransactionRecipient};
 use mox_types::Address;
 use tokio::time::timeout;
 
@@ -113,7 +113,9 @@ pub async fn attempt(
     };
     let verdicts = this.verdicts.into_iter();
     Report {
-        verdicts: verdicts.map(|v| v.unwrap_or_else(|| Verdict::Failed(failure.clone()))).collect(),
+        verdicts: verdicts
+            .map(|v| v.unwrap_or_else(|| Verdict::Failed(failure.clone())))
+            .collect(),
         remote_host: this.remote_host,
         dialed: this.dialed,
     }
@@ -167,9 +169,16 @@ impl Attempt<'_> {
             client.quit().await;
             return Step::Done;
         }
-        let most = client.extensions().recipients_max.unwrap_or(RECIPIENTS_MAX).clamp(1, RECIPIENTS_MAX);
+        let most = client
+            .extensions()
+            .recipients_max
+            .unwrap_or(RECIPIENTS_MAX)
+            .clamp(1, RECIPIENTS_MAX);
         loop {
-            let open: Vec<usize> = (0..self.verdicts.len()).filter(|n| self.verdicts[*n].is_none()).take(most).collect();
+            let open: Vec<usize> = (0..self.verdicts.len())
+                .filter(|n| self.verdicts[*n].is_none())
+                .take(most)
+                .collect();
             if open.is_empty() {
                 client.quit().await;
                 return Step::Done;
@@ -186,7 +195,11 @@ impl Attempt<'_> {
             }
             if !client.is_usable() {
                 let failure = Failure::ours(false, (4, 2), "connection was closed before the last recipients");
-                return if self.verdicts.contains(&None) { Step::Another(failure) } else { Step::Done };
+                return if self.verdicts.contains(&None) {
+                    Step::Another(failure)
+                } else {
+                    Step::Done
+                };
             }
         }
     }
@@ -194,8 +207,10 @@ impl Attempt<'_> {
     async fn transaction(&self, client: &mut Client, open: &[usize]) -> Result<Vec<Reply>, ClientError> {
         let mail = self.mail;
         let given = |s: &'_ str| (!s.is_empty()).then(|| s.to_owned());
-        let parameters: Vec<(Option<String>, Option<String>)> =
-            open.iter().map(|n| (given(&mail.recipients[*n].notify), given(&mail.recipients[*n].orcpt))).collect();
+        let parameters: Vec<(Option<String>, Option<String>)> = open
+            .iter()
+            .map(|n| (given(&mail.recipients[*n].notify), given(&mail.recipients[*n].orcpt)))
+            .collect();
         let recipients: Vec<TransactionRecipient<'_>> = open
             .iter()
             .zip(&parameters)
@@ -233,7 +248,11 @@ impl Attempt<'_> {
         for (n, reply) in open.iter().zip(replies) {
             self.verdicts[*n] = if reply.is_success() {
                 let dsn = client.extensions().dsn;
-                Some(Verdict::Delivered { code: reply.code, text: reply.to_string(), dsn })
+                Some(Verdict::Delivered {
+                    code: reply.code,
+                    text: reply.to_string(),
+                    dsn,
+                })
             } else if reply.code == TOO_MANY_RECIPIENTS && progress {
                 // With the others out of the way, there is room in the next transaction.
                 None

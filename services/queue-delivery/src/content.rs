@@ -50,7 +50,14 @@ impl Content {
     /// Of an entry.
     #[must_use]
     pub fn new(store: QueueServiceClient<Channel>, budget: Budget, entry: u64, prefix: Bytes, size: u64) -> Self {
-        Self { store, budget, entry, prefix, size, read: OnceCell::new() }
+        Self {
+            store,
+            budget,
+            entry,
+            prefix,
+            size,
+            read: OnceCell::new(),
+        }
     }
 
     /// Reads it, the first time.
@@ -65,7 +72,13 @@ impl Content {
         let limit = self.size.saturating_sub(self.prefix.len() as u64);
         let mut spool = Spool::new(&self.budget, limit);
         let request = ReadQueueContentRequest { id: self.entry };
-        let mut pieces = self.store.clone().read_content(request).await.map_err(ContentError::Store)?.into_inner();
+        let mut pieces = self
+            .store
+            .clone()
+            .read_content(request)
+            .await
+            .map_err(ContentError::Store)?
+            .into_inner();
         while let Some(piece) = pieces.message().await.map_err(ContentError::Store)? {
             spool.write(&piece.data).await?;
         }

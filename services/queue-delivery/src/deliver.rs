@@ -88,7 +88,12 @@ impl Worker {
     /// Tells the store of a verdict that needed no attempt.
     pub(crate) async fn settle(&self, group: Group, verdict: Verdict, shutdown: &Shutdown) {
         let now = self.inner().clock.unix_millis();
-        let made = Made { start: now, end: now, remote_host: String::new(), dialed: Vec::new() };
+        let made = Made {
+            start: now,
+            end: now,
+            remote_host: String::new(),
+            dialed: Vec::new(),
+        };
         let verdicts = vec![verdict; group.claims.len()];
         if let Some(content) = self.content(&group) {
             tokio::select! {
@@ -101,7 +106,13 @@ impl Worker {
     fn content(&self, group: &Group) -> Option<Content> {
         let entry = &group.claims.first()?.entry;
         let inner = self.inner();
-        Some(Content::new(inner.store.clone(), inner.budget.clone(), entry.id, entry.prefix.clone(), entry.size))
+        Some(Content::new(
+            inner.store.clone(),
+            inner.budget.clone(),
+            entry.id,
+            entry.prefix.clone(),
+            entry.size,
+        ))
     }
 
     fn mail(&self, group: &Group) -> Result<Mail, Failure> {
@@ -135,7 +146,10 @@ impl Worker {
 
     async fn tell(&self, claims: &[Claim], verdicts: &[Verdict], made: &Made, content: &Content) {
         let inner = self.inner();
-        let needed = claims.iter().zip(verdicts).any(|(claim, v)| outcome::needs_content(&claim.entry, v));
+        let needed = claims
+            .iter()
+            .zip(verdicts)
+            .any(|(claim, v)| outcome::needs_content(&claim.entry, v));
         if needed && let Err(error) = content.load().await {
             tracing::info!(%error, "notification is without the message");
         }
@@ -146,7 +160,8 @@ impl Worker {
             let request = outcome::outcome(hostname, &claim.entry, claim.lease, verdict, made, content, random);
             if let Some(request) = request {
                 let long = matches!(verdict, Verdict::Delivered { .. });
-                self.complete(request, if long { TELL_DELIVERY } else { TELL_OTHER }).await;
+                self.complete(request, if long { TELL_DELIVERY } else { TELL_OTHER })
+                    .await;
                 inner.leases.remove(claim.lease);
             } else {
                 // Not sent: if it is ours still, it can be tried again at once.
@@ -161,14 +176,25 @@ impl Worker {
         let result = match verdict {
             Verdict::Delivered { text, .. } => {
                 tracing::info!(
-                    entry = entry.id, recipient = entry.recipient, host, reply = text, trace = entry.trace_id, "delivered"
+                    entry = entry.id,
+                    recipient = entry.recipient,
+                    host,
+                    reply = text,
+                    trace = entry.trace_id,
+                    "delivered"
                 );
                 "delivered"
             }
             Verdict::Failed(failure) => {
                 tracing::info!(
-                    entry = entry.id, recipient = entry.recipient, host, attempts = entry.attempts + 1,
-                    permanent = failure.permanent, reason = failure.text, trace = entry.trace_id, "not delivered"
+                    entry = entry.id,
+                    recipient = entry.recipient,
+                    host,
+                    attempts = entry.attempts + 1,
+                    permanent = failure.permanent,
+                    reason = failure.text,
+                    trace = entry.trace_id,
+                    "not delivered"
                 );
                 if failure.permanent { "failed" } else { "delayed" }
             }
@@ -185,18 +211,30 @@ impl Worker {
         let end = Instant::now() + long;
         let mut pause = TELL_PAUSE;
         loop {
-            let Err(status) = self.inner().store.clone().complete(request.clone()).await else { return };
+            let Err(status) = self.inner().store.clone().complete(request.clone()).await else {
+                return;
+            };
             let entry = request.lease.map(|l| l.id);
-            let hopeless =
-                matches!(status.code(), Code::InvalidArgument | Code::FailedPrecondition | Code::DataLoss);
+            let hopeless = matches!(
+                status.code(),
+                Code::InvalidArgument | Code::FailedPrecondition | Code::DataLoss
+            );
             if hopeless && !request.dsn.is_empty() {
-                tracing::error!(entry, error = status.message(), "store refuses a notification: sender gets none");
+                tracing::error!(
+                    entry,
+                    error = status.message(),
+                    "store refuses a notification: sender gets none"
+                );
                 request.dsn.clear();
                 request.key = mox_rpc::key();
                 continue;
             }
             if hopeless || Instant::now() + pause > end {
-                tracing::error!(entry, error = status.message(), "store was not told of the outcome of an attempt");
+                tracing::error!(
+                    entry,
+                    error = status.message(),
+                    "store was not told of the outcome of an attempt"
+                );
                 return;
             }
             sleep(pause).await;

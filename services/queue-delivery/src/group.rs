@@ -41,7 +41,10 @@ impl Claim {
     #[must_use]
     pub fn new(claimed: Claimed) -> Option<Self> {
         let entry = claimed.entry?;
-        let lease = Lease { id: entry.id, attempt: claimed.attempt };
+        let lease = Lease {
+            id: entry.id,
+            attempt: claimed.attempt,
+        };
         Some(Self { entry, lease })
     }
 
@@ -68,7 +71,13 @@ pub fn groups(claims: Vec<(Destination, Claim)>) -> Vec<(Destination, Group)> {
             requiretls: claim.entry.requiretls,
         };
         let place = *places.entry(same).or_insert_with(|| {
-            groups.push((destination, Group { domain: claim.domain(), claims: Vec::new() }));
+            groups.push((
+                destination,
+                Group {
+                    domain: claim.domain(),
+                    claims: Vec::new(),
+                },
+            ));
             groups.len() - 1
         });
         groups[place].1.claims.push(claim);
@@ -83,11 +92,26 @@ mod tests {
     #[test]
     fn one_message_to_one_destination_is_one_group() {
         let claim = |id, base_id, recipient: &str, from: &str| {
-            let entry =
-                Entry { id, base_id, recipient: recipient.into(), mail_from: from.into(), ..Entry::default() };
-            let claim = Claim::new(Claimed { entry: Some(entry), attempt: 1 }).unwrap();
+            let entry = Entry {
+                id,
+                base_id,
+                recipient: recipient.into(),
+                mail_from: from.into(),
+                ..Entry::default()
+            };
+            let claim = Claim::new(Claimed {
+                entry: Some(entry),
+                attempt: 1,
+            })
+            .unwrap();
             let domain = claim.domain().parse().unwrap();
-            (Destination::Domain { domain, transport: None }, claim)
+            (
+                Destination::Domain {
+                    domain,
+                    transport: None,
+                },
+                claim,
+            )
         };
         let all = groups(vec![
             claim(1, 1, "a@one.example", "me@x.example"),
@@ -96,7 +120,10 @@ mod tests {
             claim(4, 4, "a@one.example", "me@x.example"),
             claim(5, 4, "b@one.example", "me+id@x.example"),
         ]);
-        let ids: Vec<Vec<u64>> = all.iter().map(|(_, g)| g.claims.iter().map(|c| c.lease.id).collect()).collect();
+        let ids: Vec<Vec<u64>> = all
+            .iter()
+            .map(|(_, g)| g.claims.iter().map(|c| c.lease.id).collect())
+            .collect();
         assert_eq!(ids, [vec![1, 3], vec![2], vec![4], vec![5]]);
     }
 }

@@ -40,8 +40,15 @@ impl Lanes {
     /// Adds a group; gives it back if its lane is full.
     pub fn add(&mut self, destination: Destination, group: Group) -> Result<(), Group> {
         // What relays for us is ours to use: it need not prove itself.
-        let width = if matches!(destination, Destination::Transport(_)) { LANE_MAX } else { LANE_FIRST };
-        let lane = self.lanes.entry(destination).or_insert_with(|| Lane { width, ..Lane::default() });
+        let width = if matches!(destination, Destination::Transport(_)) {
+            LANE_MAX
+        } else {
+            LANE_FIRST
+        };
+        let lane = self.lanes.entry(destination).or_insert_with(|| Lane {
+            width,
+            ..Lane::default()
+        });
         if lane.waiting.len() >= LANE_FULL {
             return Err(group);
         }
@@ -74,9 +81,15 @@ impl Lanes {
     /// An attempt ended, and reached a host or not.
     pub fn done(&mut self, destination: &Destination, reached: bool) {
         self.active -= 1;
-        let Some(lane) = self.lanes.get_mut(destination) else { return };
+        let Some(lane) = self.lanes.get_mut(destination) else {
+            return;
+        };
         lane.active -= 1;
-        lane.width = if reached { (lane.width + 1).min(LANE_MAX) } else { (lane.width / 2).max(1) };
+        lane.width = if reached {
+            (lane.width + 1).min(LANE_MAX)
+        } else {
+            (lane.width / 2).max(1)
+        };
         if lane.active == 0 && lane.waiting.is_empty() {
             self.lanes.remove(destination);
         }
@@ -93,7 +106,10 @@ impl Lanes {
 
     /// Takes everything that has not begun.
     pub fn drain(&mut self) -> Vec<Group> {
-        self.lanes.values_mut().flat_map(|lane| lane.waiting.drain(..)).collect()
+        self.lanes
+            .values_mut()
+            .flat_map(|lane| lane.waiting.drain(..))
+            .collect()
     }
 }
 
@@ -102,11 +118,17 @@ mod tests {
     use super::*;
 
     fn group(domain: &str) -> Group {
-        Group { domain: domain.to_owned(), claims: Vec::new() }
+        Group {
+            domain: domain.to_owned(),
+            claims: Vec::new(),
+        }
     }
 
     fn to(domain: &str) -> Destination {
-        Destination::Domain { domain: domain.parse().unwrap(), transport: None }
+        Destination::Domain {
+            domain: domain.parse().unwrap(),
+            transport: None,
+        }
     }
 
     #[test]

@@ -30,7 +30,13 @@ pub struct Leases(Mutex<HashMap<u64, Held>>);
 impl Leases {
     /// Takes note of a lease that was asked for at `asked`.
     pub fn add(&self, lease: Lease, asked: Instant) {
-        self.0.lock().insert(lease.id, Held { attempt: lease.attempt, until: asked + LEASE });
+        self.0.lock().insert(
+            lease.id,
+            Held {
+                attempt: lease.attempt,
+                until: asked + LEASE,
+            },
+        );
     }
 
     /// Takes note of the answer to a renewal that was asked for at `asked`.
@@ -55,7 +61,14 @@ impl Leases {
 
     /// All of them, to be renewed.
     pub fn all(&self) -> Vec<Lease> {
-        self.0.lock().iter().map(|(id, held)| Lease { id: *id, attempt: held.attempt }).collect()
+        self.0
+            .lock()
+            .iter()
+            .map(|(id, held)| Lease {
+                id: *id,
+                attempt: held.attempt,
+            })
+            .collect()
     }
 
     /// How many there are.
@@ -68,7 +81,8 @@ impl Leases {
         let needed = Instant::now() + MARGIN;
         let all = self.0.lock();
         leases.iter().all(|lease| {
-            all.get(&lease.id).is_some_and(|held| held.attempt == lease.attempt && held.until > needed)
+            all.get(&lease.id)
+                .is_some_and(|held| held.attempt == lease.attempt && held.until > needed)
         })
     }
 }

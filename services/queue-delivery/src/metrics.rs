@@ -33,15 +33,27 @@ impl Metrics {
             active: Gauge::default(),
             leased: Gauge::default(),
         };
-        registry.register("mox_queue_delivery_results", "Recipients by what became of an attempt", this.results.clone());
+        registry.register(
+            "mox_queue_delivery_results",
+            "Recipients by what became of an attempt",
+            this.results.clone(),
+        );
         registry.register_with_unit(
             "mox_queue_delivery_attempt",
             "Time that attempts took",
             Unit::Seconds,
             this.seconds.clone(),
         );
-        registry.register("mox_queue_delivery_active_attempts", "Attempts being made now", this.active.clone());
-        registry.register("mox_queue_delivery_leased_entries", "Entries leased by this process", this.leased.clone());
+        registry.register(
+            "mox_queue_delivery_active_attempts",
+            "Attempts being made now",
+            this.active.clone(),
+        );
+        registry.register(
+            "mox_queue_delivery_leased_entries",
+            "Entries leased by this process",
+            this.leased.clone(),
+        );
         this
     }
 

@@ -37,7 +37,10 @@ fn wants(entry: &Entry, event: &str) -> bool {
         // RFC 3461 §4.1: without NOTIFY, failures, and delays at the server's choice.
         return event != "SUCCESS";
     }
-    entry.dsn_notify.split(',').any(|wanted| wanted.trim().eq_ignore_ascii_case(event))
+    entry
+        .dsn_notify
+        .split(',')
+        .any(|wanted| wanted.trim().eq_ignore_ascii_case(event))
 }
 
 fn time(millis: i64) -> SystemTime {
@@ -75,7 +78,9 @@ pub fn outcome(
             }
         }
         Verdict::Failed(failure) => {
-            let start = entry.release_at.map_or(entry.queued, |at| entry.queued.max(at.saturating_mul(1000)));
+            let start = entry
+                .release_at
+                .map_or(entry.queued, |at| entry.queued.max(at.saturating_mul(1000)));
             let next = match failure.permanent {
                 true => Next::GiveUp,
                 false => schedule::next(entry.attempts + 1, start, made.end, random),

@@ -42,21 +42,37 @@ impl RouteError {
 /// # Errors
 /// If there is no way.
 pub fn destination(entry: &Entry, fixed: &Static, dynamic: &Dynamic) -> Result<Destination, RouteError> {
-    let recipient: Address = entry.recipient.parse().map_err(|_| RouteError::Recipient(entry.recipient.clone()))?;
-    let from = [&entry.mail_from, &entry.msg_from].into_iter().find_map(|a| a.parse::<Address>().ok());
+    let recipient: Address = entry
+        .recipient
+        .parse()
+        .map_err(|_| RouteError::Recipient(entry.recipient.clone()))?;
+    let from = [&entry.mail_from, &entry.msg_from]
+        .into_iter()
+        .find_map(|a| a.parse::<Address>().ok());
     let domain = recipient.domain;
     let transport = match entry.transport.as_str() {
         "" => dynamic
-            .route(&entry.account, from.as_ref().map(|a| &a.domain), &domain, entry.attempts)
+            .route(
+                &entry.account,
+                from.as_ref().map(|a| &a.domain),
+                &domain,
+                entry.attempts,
+            )
             .map(|route| route.transport.clone()),
         name => Some(name.to_owned()),
     };
-    let Some(name) = transport else { return Ok(Destination::Domain { domain, transport: None }) };
+    let Some(name) = transport else {
+        return Ok(Destination::Domain {
+            domain,
+            transport: None,
+        });
+    };
     match fixed.transports.get(&name) {
         None => Err(RouteError::NoTransport(name)),
-        Some(Transport { socks: Some(_), .. } | Transport { direct: Some(_), .. }) => {
-            Ok(Destination::Domain { domain, transport: Some(name) })
-        }
+        Some(Transport { socks: Some(_), .. } | Transport { direct: Some(_), .. }) => Ok(Destination::Domain {
+            domain,
+            transport: Some(name),
+        }),
         Some(_) => Ok(Destination::Transport(name)),
     }
 }
@@ -68,14 +84,30 @@ mod tests {
     use super::*;
 
     fn entry(recipient: &str) -> Entry {
-        Entry { recipient: recipient.into(), mail_from: "me@from.example".into(), ..Entry::default() }
+        Entry {
+            recipient: recipient.into(),
+            mail_from: "me@from.example".into(),
+            ..Entry::default()
+        }
     }
 
     #[test]
     fn the_entry_and_then_routes_decide() {
         let mut fixed = Static::new("data".into(), "mail.example".parse().unwrap());
-        fixed.transports.insert("no".into(), Transport { fail: Some(TransportFail::default()), ..Default::default() });
-        fixed.transports.insert("v4".into(), Transport { direct: Some(TransportDirect::default()), ..Default::default() });
+        fixed.transports.insert(
+            "no".into(),
+            Transport {
+                fail: Some(TransportFail::default()),
+                ..Default::default()
+            },
+        );
+        fixed.transports.insert(
+            "v4".into(),
+            Transport {
+                direct: Some(TransportDirect::default()),
+                ..Default::default()
+            },
+        );
         let route = |to: &str, attempts, transport: &str| Route {
             from_domain: vec![".from.example".into()],
             to_domain: vec![to.into()],
@@ -83,19 +115,39 @@ mod tests {
             transport: transport.into(),
         };
         let dynamic = Dynamic {
-            routes: vec![route("a.example", 2, "no"), route(".b.example", 0, "v4"), route("c.example", 0, "missing")],
+            routes: vec![
+                route("a.example", 2, "no"),
+                route(".b.example", 0, "v4"),
+                route("c.example", 0, "missing"),
+            ],
             ..Dynamic::default()
         };
         let of = |entry: &Entry| destination(entry, &fixed, &dynamic);
         let direct = |domain: &str, transport: Option<&str>| {
-            Ok(Destination::Domain { domain: domain.parse().unwrap(), transport: transport.map(str::to_owned) })
+            Ok(Destination::Domain {
+                domain: domain.parse().unwrap(),
+                transport: transport.map(str::to_owned),
+            })
         };
-        assert_eq!(of(&entry("x@a.example")), direct("a.example", None), "not after so few attempts");
-        let late = Entry { attempts: 2, ..entry("x@a.example") };
+        assert_eq!(
+            of(&entry("x@a.example")),
+            direct("a.example", None),
+            "not after so few attempts"
+        );
+        let late = Entry {
+            attempts: 2,
+            ..entry("x@a.example")
+        };
         assert_eq!(of(&late), Ok(Destination::Transport("no".into())));
         assert_eq!(of(&entry("x@sub.b.example")), direct("sub.b.example", Some("v4")));
-        assert_eq!(of(&entry("x@c.example")), Err(RouteError::NoTransport("missing".into())));
-        let chosen = Entry { transport: "no".into(), ..entry("x@z.example") };
+        assert_eq!(
+            of(&entry("x@c.example")),
+            Err(RouteError::NoTransport("missing".into()))
+        );
+        let chosen = Entry {
+            transport: "no".into(),
+            ..entry("x@z.example")
+        };
         assert_eq!(of(&chosen), Ok(Destination::Transport("no".into())));
         assert!(of(&entry("none")).unwrap_err().is_permanent());
     }

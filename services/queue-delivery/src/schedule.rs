@@ -43,7 +43,10 @@ pub fn next(failures: u32, start: i64, now: i64, random: f64) -> Next {
     if at > start.saturating_add(millis(GIVE_UP_AFTER)) {
         return Next::GiveUp;
     }
-    Next::Retry { at, notify: failures == DELAY_NOTICE_AT }
+    Next::Retry {
+        at,
+        notify: failures == DELAY_NOTICE_AT,
+    }
 }
 
 /// When a message that was to be tried from `start` on will be given up.

@@ -86,13 +86,20 @@ impl Service {
         let fixed = deps.static_config;
         let tls = TlsConfigs::new(&fixed.tls.ca, &deps.config_dir)?;
         let folder = fixed.data_dir(&deps.config_dir).join("tmp");
-        std::fs::create_dir_all(&folder).map_err(|source| Error::Folder { folder: folder.clone(), source })?;
+        std::fs::create_dir_all(&folder).map_err(|source| Error::Folder {
+            folder: folder.clone(),
+            source,
+        })?;
         let hostname = fixed.hostname.ascii().to_owned();
         let mut outside = Outside::new(hostname, world.resolver, world.dialer, tls, world.random.clone());
         outside.smtp_port = world.smtp_port;
         let metrics = Metrics::new(&mut deps.telemetry.registry.lock());
         let worker = Worker::new(Inner {
-            name: format!("queue-delivery-{:016x}{:016x}", rand::rng().random::<u64>(), rand::rng().random::<u64>()),
+            name: format!(
+                "queue-delivery-{:016x}{:016x}",
+                rand::rng().random::<u64>(),
+                rand::rng().random::<u64>()
+            ),
             store: QueueServiceClient::new(deps.store),
             bus: deps.bus,
             clock: deps.clock,

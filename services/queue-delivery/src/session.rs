@@ -53,7 +53,15 @@ impl Outside {
         tls: TlsConfigs,
         random: Random,
     ) -> Self {
-        Self { hostname, resolver, dialer, tls, timeouts: Timeouts::default(), random, smtp_port: SMTP_PORT }
+        Self {
+            hostname,
+            resolver,
+            dialer,
+            tls,
+            timeouts: Timeouts::default(),
+            random,
+            smtp_port: SMTP_PORT,
+        }
     }
 }
 
@@ -99,7 +107,11 @@ impl Outside {
             port: self.smtp_port,
             hello: self.hostname.clone(),
             // RFC 8689 §4.2.1: the host's name has to be verified.
-            security: if requiretls { Security::StartTls { verify: true } } else { Security::Opportunistic },
+            security: if requiretls {
+                Security::StartTls { verify: true }
+            } else {
+                Security::Opportunistic
+            },
             auth: None,
             proxy: None,
             ipv4: true,
@@ -127,11 +139,22 @@ impl Outside {
                 });
             }
             (Destination::Transport(name), transport) => {
-                let none = || Failure::ours(false, (3, 5), format!("transport {name} says nothing about how to deliver"));
+                let none = || {
+                    Failure::ours(
+                        false,
+                        (3, 5),
+                        format!("transport {name} says nothing about how to deliver"),
+                    )
+                };
                 let transport = transport.ok_or_else(none)?;
                 let (smtp, port, immediate) = match transport {
-                    Transport { submissions: Some(smtp), .. } => (smtp, SUBMISSIONS_PORT, true),
-                    Transport { submission: Some(smtp), .. } => (smtp, SUBMISSION_PORT, false),
+                    Transport {
+                        submissions: Some(smtp),
+                        ..
+                    } => (smtp, SUBMISSIONS_PORT, true),
+                    Transport {
+                        submission: Some(smtp), ..
+                    } => (smtp, SUBMISSION_PORT, false),
                     Transport { smtp: Some(smtp), .. } => (smtp, SMTP_PORT, false),
                     _ => return Err(none()),
                 };
@@ -162,11 +185,19 @@ impl Plan {
     pub async fn addresses(&self, outside: &Outside, host: &str) -> Result<Vec<SocketAddr>, Failure> {
         let answer = host_addresses(outside.resolver.as_ref(), host).await.map_err(|e| {
             // RFC 3463 §3.5: unable to route, as no name server has an address for a host that is named.
-            Failure::ours(!e.is_temporary(), if e.is_temporary() { (4, 3) } else { (4, 4) }, e.to_string())
+            Failure::ours(
+                !e.is_temporary(),
+                if e.is_temporary() { (4, 3) } else { (4, 4) },
+                e.to_string(),
+            )
         })?;
         let usable = |ip: &IpAddr| if ip.is_ipv4() { self.ipv4 } else { self.ipv6 };
-        let all: Vec<SocketAddr> =
-            answer.records.into_iter().filter(usable).map(|ip| SocketAddr::new(ip, self.port)).collect();
+        let all: Vec<SocketAddr> = answer
+            .records
+            .into_iter()
+            .filter(usable)
+            .map(|ip| SocketAddr::new(ip, self.port))
+            .collect();
         if all.is_empty() {
             let text = format!("host {host} has addresses only of a family that is switched off");
             return Err(Failure::ours(true, (4, 4), text));
@@ -218,9 +249,14 @@ impl Plan {
             }
         };
         if let Some(auth) = &self.auth {
-            let names = auth.mechanisms.iter().filter_map(|m| m.as_str().parse::<Mechanism>().ok());
+            let names = auth
+                .mechanisms
+                .iter()
+                .filter_map(|m| m.as_str().parse::<Mechanism>().ok());
             let preferred: Vec<Mechanism> = names.collect();
-            let done = client.authenticate(&preferred, &auth.username, auth.password.expose()).await;
+            let done = client
+                .authenticate(&preferred, &auth.username, auth.password.expose())
+                .await;
             done.map_err(|e: ClientError| Failure::session(&e))?;
         }
         Ok(client)
@@ -244,7 +280,11 @@ impl Plan {
 }
 
 fn config(outside: &Outside, verify: bool) -> Arc<rustls::ClientConfig> {
-    if verify { outside.tls.verified.clone() } else { outside.tls.unverified.clone() }
+    if verify {
+        outside.tls.verified.clone()
+    } else {
+        outside.tls.unverified.clone()
+    }
 }
 
 /// A name that TLS can ask for; for those that are none, the address.

@@ -24,7 +24,9 @@ pub async fn connect<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, target: 
         return Err(io::Error::other("what answers is not a SOCKS5 proxy"));
     }
     if chosen[1] != NO_AUTHENTICATION {
-        return Err(io::Error::other("SOCKS proxy wants authentication, which is not supported"));
+        return Err(io::Error::other(
+            "SOCKS proxy wants authentication, which is not supported",
+        ));
     }
     let mut request = vec![VERSION, CONNECT, 0];
     match target.ip() {

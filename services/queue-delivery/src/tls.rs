@@ -54,9 +54,15 @@ impl TlsConfigs {
         let mut roots = RootCertStore::empty();
         for file in &ca.cert_files {
             let path = config_dir.join(file);
-            let certificates = read(&path).map_err(|e| TlsError::File { path: path.clone(), cause: e.to_string() })?;
+            let certificates = read(&path).map_err(|e| TlsError::File {
+                path: path.clone(),
+                cause: e.to_string(),
+            })?;
             for certificate in certificates {
-                roots.add(certificate).map_err(|e| TlsError::File { path: path.clone(), cause: e.to_string() })?;
+                roots.add(certificate).map_err(|e| TlsError::File {
+                    path: path.clone(),
+                    cause: e.to_string(),
+                })?;
             }
         }
         if ca.cert_files.is_empty() || ca.additional_to_system {
@@ -72,7 +78,10 @@ impl TlsConfigs {
             .dangerous()
             .with_custom_certificate_verifier(anybody)
             .with_no_client_auth();
-        Ok(Self { verified: Arc::new(verified), unverified: Arc::new(unverified) })
+        Ok(Self {
+            verified: Arc::new(verified),
+            unverified: Arc::new(unverified),
+        })
     }
 }
 
@@ -94,7 +103,9 @@ fn add_system(roots: &mut RootCertStore) {
 
 fn read(path: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
     let text = std::fs::read(path)?;
-    CertificateDer::pem_slice_iter(&text).collect::<Result<_, _>>().map_err(|e| io::Error::other(e.to_string()))
+    CertificateDer::pem_slice_iter(&text)
+        .collect::<Result<_, _>>()
+        .map_err(|e| io::Error::other(e.to_string()))
 }
 
 /// Accepts every certificate: that of an unknown host keeps out who only listens (RFC 7435).
@@ -119,7 +130,12 @@ impl ServerCertVerifier for Anybody {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+        verify_tls12_signature(
+            message,
+            certificate,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -128,7 +144,12 @@ impl ServerCertVerifier for Anybody {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+        verify_tls13_signature(
+            message,
+            certificate,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -42,7 +42,12 @@ impl Failure {
     /// One that is not a reply.
     pub fn ours(permanent: bool, (subject, detail): (u16, u16), text: impl Into<String>) -> Self {
         let enhanced = Enhanced(if permanent { 5 } else { 4 }, subject, detail);
-        Self { permanent, code: 0, enhanced, text: shortened(text.into()) }
+        Self {
+            permanent,
+            code: 0,
+            enhanced,
+            text: shortened(text.into()),
+        }
     }
 
     /// What a host answered for a message or a recipient.
@@ -64,7 +69,11 @@ impl Failure {
         match error {
             ClientError::Refused { reply, .. } => {
                 let Enhanced(_, subject, detail) = reply.enhanced.unwrap_or(Enhanced(4, 3, 0));
-                Self { code: reply.code, text: shortened(error.to_string()), ..Self::ours(false, (subject, detail), "") }
+                Self {
+                    code: reply.code,
+                    text: shortened(error.to_string()),
+                    ..Self::ours(false, (subject, detail), "")
+                }
             }
             other => {
                 let Enhanced(_, subject, detail) = other.enhanced().unwrap_or(Enhanced(4, 4, 2));
@@ -77,7 +86,10 @@ impl Failure {
     #[must_use]
     pub fn transaction(error: &ClientError) -> Self {
         match error {
-            ClientError::Refused { reply, .. } => Self { text: shortened(error.to_string()), ..Self::reply(reply) },
+            ClientError::Refused { reply, .. } => Self {
+                text: shortened(error.to_string()),
+                ..Self::reply(reply)
+            },
             other => {
                 let Enhanced(_, subject, detail) = other.enhanced().unwrap_or(Enhanced(4, 4, 2));
                 Self::ours(other.is_permanent(), (subject, detail), other.to_string())
@@ -90,7 +102,10 @@ impl Failure {
     pub fn no_host(error: &MailHostsError) -> Self {
         match error {
             // RFC 7505 §4.2: 556 and 5.1.10.
-            MailHostsError::NullMx(_) => Self { code: 556, ..Self::ours(true, (1, 10), error.to_string()) },
+            MailHostsError::NullMx(_) => Self {
+                code: 556,
+                ..Self::ours(true, (1, 10), error.to_string())
+            },
             MailHostsError::NoUsable(_) => Self::ours(true, (4, 4), error.to_string()),
             // RFC 3463 §3.2: bad destination system address; §3.5: directory server failure.
             MailHostsError::Dns(e) if e.is_temporary() => Self::ours(false, (4, 3), error.to_string()),
@@ -111,9 +126,15 @@ mod tests {
     #[test]
     fn what_concerns_the_host_is_temporary() {
         let reply = Reply::plain(554, "no mail here");
-        let error = ClientError::Refused { during: "greeting", reply };
+        let error = ClientError::Refused {
+            during: "greeting",
+            reply,
+        };
         let failure = Failure::session(&error);
-        assert!(!failure.permanent && failure.code == 554 && failure.enhanced.0 == 4, "{failure:?}");
+        assert!(
+            !failure.permanent && failure.code == 554 && failure.enhanced.0 == 4,
+            "{failure:?}"
+        );
         assert!(Failure::transaction(&error).permanent);
     }
 
@@ -124,6 +145,9 @@ mod tests {
         assert_eq!(failure.enhanced, Enhanced(5, 1, 1));
         assert_eq!(Failure::reply(&Reply::plain(450, "later")).enhanced, Enhanced(4, 0, 0));
         let null = Failure::no_host(&MailHostsError::NullMx("x".into()));
-        assert_eq!((null.permanent, null.code, null.enhanced), (true, 556, Enhanced(5, 1, 10)));
+        assert_eq!(
+            (null.permanent, null.code, null.enhanced),
+            (true, 556, Enhanced(5, 1, 10))
+        );
     }
 }

@@ -80,8 +80,13 @@ impl Worker {
 
     /// Works until shutdown.
     pub async fn run(self, shutdown: Shutdown) {
-        let mut state =
-            State { lanes: Lanes::default(), running: JoinSet::new(), wanted: true, more: false, next_due: None };
+        let mut state = State {
+            lanes: Lanes::default(),
+            running: JoinSet::new(),
+            wanted: true,
+            more: false,
+            next_due: None,
+        };
         let mut due = self.0.bus.subscribe(Subject::Queue);
         let renewing = tokio::spawn(self.clone().renew());
         let mut claiming: Option<JoinHandle<Claims>> = None;
@@ -146,7 +151,10 @@ impl Worker {
                 Some((destination, reached))
             });
         }
-        self.0.metrics.leased.set(i64::try_from(self.0.leases.len()).unwrap_or(i64::MAX));
+        self.0
+            .metrics
+            .leased
+            .set(i64::try_from(self.0.leases.len()).unwrap_or(i64::MAX));
     }
 
     fn done(&self, state: &mut State, done: Result<Option<(Destination, bool)>, tokio::task::JoinError>) {
@@ -170,7 +178,9 @@ impl Worker {
         };
         let asked = Instant::now();
         let response = self.0.store.clone().claim(request).await;
-        response.map(|response| (response.into_inner(), asked)).map_err(Box::new)
+        response
+            .map(|response| (response.into_inner(), asked))
+            .map_err(Box::new)
     }
 
     async fn claimed(&self, state: &mut State, claims: Claims, shutdown: &Shutdown) {
@@ -178,7 +188,10 @@ impl Worker {
         let (response, asked) = match claims {
             Ok(claims) => claims,
             Err(status) => {
-                tracing::info!(error = status.message(), "store does not give what is due, trying again");
+                tracing::info!(
+                    error = status.message(),
+                    "store does not give what is due, trying again"
+                );
                 sleep(PAUSE).await;
                 state.wanted = true;
                 return;
@@ -189,7 +202,13 @@ impl Worker {
         let due = response.next_due.is_some_and(|due| due <= now);
         state.more = due || busy;
         state.wanted |= some;
-        state.next_due = response.next_due.map(|at| if at <= now && !some { now + PAUSE.as_millis() as i64 } else { at });
+        state.next_due = response.next_due.map(|at| {
+            if at <= now && !some {
+                now + PAUSE.as_millis() as i64
+            } else {
+                at
+            }
+        });
         let config = self.0.config.current();
         let mut ready = Vec::new();
         for claim in response.entries.into_iter().filter_map(Claim::new) {
@@ -228,7 +247,11 @@ impl Worker {
         request.set_outcome(Outcome::Released);
         // If it is not heard, the lease ends by itself.
         if let Err(status) = self.0.store.clone().complete(request).await {
-            tracing::debug!(entry = claim.lease.id, error = status.message(), "giving an entry back failed");
+            tracing::debug!(
+                entry = claim.lease.id,
+                error = status.message(),
+                "giving an entry back failed"
+            );
         }
         self.0.leases.remove(claim.lease);
     }
@@ -239,7 +262,10 @@ impl Worker {
         let verdict = Verdict::Failed(Failure::ours(error.is_permanent(), code, error.to_string()));
         let (worker, shutdown) = (self.clone(), shutdown.clone());
         state.running.spawn(async move {
-            let group = Group { domain: claim.domain(), claims: vec![claim] };
+            let group = Group {
+                domain: claim.domain(),
+                claims: vec![claim],
+            };
             worker.settle(group, verdict, &shutdown).await;
             None
         });
@@ -274,7 +300,9 @@ type Claims = Result<(ClaimResponse, Instant), Box<tonic::Status>>;
 
 /// The result of a claim that is being made; never, if none is.
 async fn finished(claiming: &mut Option<JoinHandle<Claims>>) -> Option<Claims> {
-    let Some(task) = claiming else { return std::future::pending().await };
+    let Some(task) = claiming else {
+        return std::future::pending().await;
+    };
     let claims = task.await;
     *claiming = None;
     // A claim that ended unexpectedly is as one that failed.

@@ -27,7 +27,10 @@ const ZONE: &str = "
 ";
 
 fn manner(extensions: &'static [&'static str]) -> Manner {
-    Manner { extensions, ..Manner::default() }
+    Manner {
+        extensions,
+        ..Manner::default()
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -41,14 +44,26 @@ async fn a_message_reaches_the_recipients_of_a_domain_in_one_transaction() {
         dsn_notify: "FAILURE".into(),
         ..Entry::default()
     };
-    let ids = scene.store.send_as(&like, &["x@one.example", "y@two.example", "z@one.example"]);
+    let ids = scene
+        .store
+        .send_as(&like, &["x@one.example", "y@two.example", "z@one.example"]);
     scene.worker().await;
     scene.drained().await;
     let taken = scene.hosts.taken();
     assert_eq!(taken.len(), 2);
     let one = taken.iter().find(|t| t.host.to_string() == "192.0.2.1").unwrap();
-    assert!(one.mail.starts_with("MAIL FROM:<me@ours.example>") && one.mail.contains(" RET=HDRS"), "{}", one.mail);
-    assert_eq!(one.recipients, ["RCPT TO:<x@one.example> NOTIFY=FAILURE", "RCPT TO:<z@one.example> NOTIFY=FAILURE"]);
+    assert!(
+        one.mail.starts_with("MAIL FROM:<me@ours.example>") && one.mail.contains(" RET=HDRS"),
+        "{}",
+        one.mail
+    );
+    assert_eq!(
+        one.recipients,
+        [
+            "RCPT TO:<x@one.example> NOTIFY=FAILURE",
+            "RCPT TO:<z@one.example> NOTIFY=FAILURE"
+        ]
+    );
     assert_eq!(one.data, format!("{PREFIX}{MESSAGE}"));
     assert_eq!(scene.hosts.dialed("192.0.2.1"), 1);
     for id in ids {
@@ -63,10 +78,22 @@ async fn a_message_reaches_the_recipients_of_a_domain_in_one_transaction() {
 #[tokio::test(start_paused = true)]
 async fn the_next_host_is_tried_when_one_is_of_no_use() {
     for bad in [
-        Manner { refuse: true, ..Manner::default() },
-        Manner { hang: true, ..Manner::default() },
-        Manner { answers: vec![("EHLO", "421 4.3.2 closing"), ("HELO", "421 4.3.2 closing")], ..Manner::default() },
-        Manner { answers: vec![("MAIL", "421 4.3.2 closing")], ..Manner::default() },
+        Manner {
+            refuse: true,
+            ..Manner::default()
+        },
+        Manner {
+            hang: true,
+            ..Manner::default()
+        },
+        Manner {
+            answers: vec![("EHLO", "421 4.3.2 closing"), ("HELO", "421 4.3.2 closing")],
+            ..Manner::default()
+        },
+        Manner {
+            answers: vec![("MAIL", "421 4.3.2 closing")],
+            ..Manner::default()
+        },
     ] {
         let mut scene = Scene::new(ZONE);
         scene.hosts.set("192.0.2.1", bad.clone());
@@ -85,16 +112,32 @@ async fn the_next_host_is_tried_when_one_is_of_no_use() {
 #[tokio::test(start_paused = true)]
 async fn what_can_never_be_delivered_fails_at_once() {
     let mut scene = Scene::new(ZONE);
-    scene.hosts.set("192.0.2.3", Manner { answers: vec![("RCPT", "550 5.1.1 no such user")], ..Manner::default() });
-    scene.fixed.transports.insert("no".into(), Transport {
-        fail: Some(TransportFail { smtp_code: 550, smtp_message: "not from here".into() }),
-        ..Transport::default()
-    });
+    scene.hosts.set(
+        "192.0.2.3",
+        Manner {
+            answers: vec![("RCPT", "550 5.1.1 no such user")],
+            ..Manner::default()
+        },
+    );
+    scene.fixed.transports.insert(
+        "no".into(),
+        Transport {
+            fail: Some(TransportFail {
+                smtp_code: 550,
+                smtp_message: "not from here".into(),
+            }),
+            ..Transport::default()
+        },
+    );
     let refused = scene.store.send(&["x@two.example"])[0];
     let null = scene.store.send(&["x@null.example"])[0];
     let none = scene.store.send(&["x@none.example"])[0];
     let lost = scene.store.send(&["x@lost.example"])[0];
-    let like = Entry { mail_from: "me@ours.example".into(), transport: "no".into(), ..Entry::default() };
+    let like = Entry {
+        mail_from: "me@ours.example".into(),
+        transport: "no".into(),
+        ..Entry::default()
+    };
     let fail = scene.store.send_as(&like, &["x@one.example"])[0];
     scene.worker().await;
     scene.drained().await;
@@ -107,11 +150,21 @@ async fn what_can_never_be_delivered_fails_at_once() {
     ] {
         let told = scene.store.told_of(id);
         assert_eq!((told.len(), told[0].outcome), (1, Outcome::Failed), "{text}");
-        assert_eq!((told[0].result.smtp_code, told[0].result.enhanced_code.as_str()), (code, status), "{text}");
+        assert_eq!(
+            (told[0].result.smtp_code, told[0].result.enhanced_code.as_str()),
+            (code, status),
+            "{text}"
+        );
         assert!(told[0].result.error.contains(text), "{}", told[0].result.error);
         let dsn = &told[0].dsn;
-        assert!(dsn.contains(&format!("Status: {status}")) && dsn.contains("Action: failed"), "{dsn}");
-        assert!(dsn.contains("To: <me@ours.example>") || dsn.contains("To: me@ours.example"), "{dsn}");
+        assert!(
+            dsn.contains(&format!("Status: {status}")) && dsn.contains("Action: failed"),
+            "{dsn}"
+        );
+        assert!(
+            dsn.contains("To: <me@ours.example>") || dsn.contains("To: me@ours.example"),
+            "{dsn}"
+        );
         assert!(dsn.contains("Subject: hello"), "the header comes back: {dsn}");
         assert!(!dsn.contains("body"), "not all of it: {dsn}");
     }
@@ -134,7 +187,11 @@ async fn starttls_that_fails_is_gone_without() {
 async fn with_requiretls_nothing_goes_in_the_clear() {
     let mut scene = Scene::new(ZONE);
     scene.hosts.set("192.0.2.3", manner(&["STARTTLS", "8BITMIME"]));
-    let like = Entry { mail_from: "me@ours.example".into(), requiretls: 1, ..Entry::default() };
+    let like = Entry {
+        mail_from: "me@ours.example".into(),
+        requiretls: 1,
+        ..Entry::default()
+    };
     let id = scene.store.send_as(&like, &["x@two.example"])[0];
     scene.worker().await;
     scene.wait("an outcome", |s| !s.store.told_of(id).is_empty()).await;
@@ -147,11 +204,14 @@ async fn with_requiretls_nothing_goes_in_the_clear() {
 #[tokio::test(start_paused = true)]
 async fn too_many_recipients_go_in_several_transactions() {
     let mut scene = Scene::new(ZONE);
-    scene.hosts.set("192.0.2.3", Manner {
-        extensions: &["PIPELINING"],
-        recipients_max: Some(7),
-        ..Manner::default()
-    });
+    scene.hosts.set(
+        "192.0.2.3",
+        Manner {
+            extensions: &["PIPELINING"],
+            recipients_max: Some(7),
+            ..Manner::default()
+        },
+    );
     let to: Vec<String> = (0..20).map(|n| format!("u{n}@two.example")).collect();
     scene.store.send(&to.iter().map(String::as_str).collect::<Vec<_>>());
     scene.worker().await;
@@ -165,11 +225,16 @@ async fn too_many_recipients_go_in_several_transactions() {
 #[tokio::test(start_paused = true)]
 async fn each_recipient_has_its_own_outcome() {
     let mut scene = Scene::new(ZONE);
-    scene.hosts.set("192.0.2.3", Manner {
-        answers: vec![("RCPT TO:<BAD", "550 5.1.1 no"), ("RCPT TO:<LATER", "450 4.2.1 later")],
-        ..Manner::default()
-    });
-    let ids = scene.store.send(&["good@two.example", "bad@two.example", "later@two.example"]);
+    scene.hosts.set(
+        "192.0.2.3",
+        Manner {
+            answers: vec![("RCPT TO:<BAD", "550 5.1.1 no"), ("RCPT TO:<LATER", "450 4.2.1 later")],
+            ..Manner::default()
+        },
+    );
+    let ids = scene
+        .store
+        .send(&["good@two.example", "bad@two.example", "later@two.example"]);
     scene.worker().await;
     scene.wait("outcomes", |s| s.store.told().len() == 3).await;
     let outcomes: Vec<Outcome> = ids.iter().map(|id| scene.store.told_of(*id)[0].outcome).collect();
@@ -186,17 +251,27 @@ async fn five_days_of_failures_have_one_notice_and_an_end() {
     let broken = scene.store.send(&["x@broken.example"])[0];
     scene.worker().await;
     while !scene.store.is_empty() {
-        scene.wait("rest", |s| s.store.is_empty() || s.store.idle_until() > Some(s.clock.unix_millis())).await;
+        scene
+            .wait("rest", |s| {
+                s.store.is_empty() || s.store.idle_until() > Some(s.clock.unix_millis())
+            })
+            .await;
         if let Some(due) = scene.store.idle_until() {
             scene.hand.set(UNIX_EPOCH + Duration::from_millis(due as u64));
         }
     }
     for id in [id, broken] {
         let told = scene.store.told_of(id);
-        let start = support::START.as_millis() as i64;
-        let hours: Vec<i64> = told.iter().map(|t| (t.at - start) / 3_600_000).collect();
-        assert_eq!(hours[..6], [0, 0, 0, 0, 1, 3], "{hours:?}");
-        assert!((100..=120).contains(hours.last().unwrap()), "{hours:?}");
+        let gaps: Vec<i64> = told.windows(2).map(|two| (two[1].at - two[0].at) / 1000).collect();
+        for (n, gap) in gaps.iter().enumerate() {
+            let plain = (450 << n).min(16 * 3600);
+            assert!(
+                (plain..=plain + plain / 16).contains(gap),
+                "with a little jitter: {gaps:?}"
+            );
+        }
+        let hours = gaps.iter().sum::<i64>() / 3600;
+        assert!((104..=120).contains(&hours), "{hours}");
         assert_eq!(told.len(), 14);
         let (last, before) = told.split_last().unwrap();
         assert!(before.iter().all(|t| t.outcome == Outcome::Retry));
@@ -212,13 +287,31 @@ async fn five_days_of_failures_have_one_notice_and_an_end() {
 #[tokio::test(start_paused = true)]
 async fn nobody_is_told_who_does_not_want_to_be() {
     let mut scene = Scene::new(ZONE);
-    let null = scene.store.send_as(&Entry { dsn: true, ..Entry::default() }, &["x@none.example"])[0];
-    let me = Entry { mail_from: "me@ours.example".into(), ..Entry::default() };
-    let never = Entry { dsn_notify: "NEVER".into(), ..me.clone() };
+    let null = scene.store.send_as(
+        &Entry {
+            dsn: true,
+            ..Entry::default()
+        },
+        &["x@none.example"],
+    )[0];
+    let me = Entry {
+        mail_from: "me@ours.example".into(),
+        ..Entry::default()
+    };
+    let never = Entry {
+        dsn_notify: "NEVER".into(),
+        ..me.clone()
+    };
     let never = scene.store.send_as(&never, &["x@none.example"])[0];
-    let success = Entry { dsn_notify: "SUCCESS".into(), ..me.clone() };
+    let success = Entry {
+        dsn_notify: "SUCCESS".into(),
+        ..me.clone()
+    };
     let failed = scene.store.send_as(&success, &["x@none.example"])[0];
-    let full = Entry { dsn_ret: "FULL".into(), ..me };
+    let full = Entry {
+        dsn_ret: "FULL".into(),
+        ..me
+    };
     let full = scene.store.send_as(&full, &["x@none.example"])[0];
     scene.hosts.set("192.0.2.3", manner(&["8BITMIME"]));
     let relayed = scene.store.send_as(&success, &["x@two.example"])[0];
@@ -230,29 +323,48 @@ async fn nobody_is_told_who_does_not_want_to_be() {
         assert_eq!(told[0].dsn, "");
     }
     assert!(scene.store.told_of(full)[0].dsn.contains("body"));
-    assert!(scene.store.told_of(relayed)[0].dsn.contains("Action: relayed"), "the host sends no notifications");
+    assert!(
+        scene.store.told_of(relayed)[0].dsn.contains("Action: relayed"),
+        "the host sends no notifications"
+    );
     scene.end().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn hosts_that_hang_delay_no_others() {
-    for bad in [Manner { hang: true, ..Manner::default() }, Manner { slow: true, ..Manner::default() }] {
+    for bad in [
+        Manner {
+            hang: true,
+            ..Manner::default()
+        },
+        Manner {
+            slow: true,
+            ..Manner::default()
+        },
+    ] {
         let mut scene = Scene::new(ZONE);
         scene.hosts.set("192.0.2.4", bad);
         scene.hosts.good("192.0.2.3");
         for n in 0..300 {
             scene.store.send(&[&format!("u{n}@slow.example")]);
         }
-        let good: Vec<u64> = (0..50).map(|n| scene.store.send(&[&format!("u{n}@two.example")])[0]).collect();
+        let good: Vec<u64> = (0..50)
+            .map(|n| scene.store.send(&[&format!("u{n}@two.example")])[0])
+            .collect();
         let before = tokio::time::Instant::now();
         scene.worker().await;
-        scene.wait("the others", |s| good.iter().all(|id| !s.store.told_of(*id).is_empty())).await;
+        scene
+            .wait("the others", |s| good.iter().all(|id| !s.store.told_of(*id).is_empty()))
+            .await;
         assert!(before.elapsed() < Duration::from_secs(5), "{:?}", before.elapsed());
         let more = scene.store.send(&["later@two.example"])[0];
         scene.tell();
         scene.wait("another", |s| !s.store.told_of(more).is_empty()).await;
         assert!(before.elapsed() < Duration::from_secs(6), "{:?}", before.elapsed());
-        assert!(scene.hosts.dialed("192.0.2.4") <= 3, "few sessions with a host of which nothing is known");
+        assert!(
+            scene.hosts.dialed("192.0.2.4") <= 3,
+            "few sessions with a host of which nothing is known"
+        );
         scene.end().await;
     }
 }
@@ -286,10 +398,18 @@ async fn two_workers_deliver_everything_once() {
 async fn a_lost_lease_stops_a_delivery_before_its_end() {
     let mut scene = Scene::new(ZONE);
     // Longer than it takes to learn that the lease is lost.
-    scene.hosts.set("192.0.2.3", Manner { data_delay: Duration::from_secs(40), ..Manner::default() });
+    scene.hosts.set(
+        "192.0.2.3",
+        Manner {
+            data_delay: Duration::from_secs(40),
+            ..Manner::default()
+        },
+    );
     scene.store.send(&["x@two.example"]);
     scene.worker().await;
-    scene.wait("a session", |s| s.hosts.commands.lock().iter().any(|c| c == "DATA")).await;
+    scene
+        .wait("a session", |s| s.hosts.commands.lock().iter().any(|c| c == "DATA"))
+        .await;
     scene.store.lose_leases.store(true, Ordering::SeqCst);
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert!(scene.hosts.taken().is_empty(), "another has the lease");
@@ -303,7 +423,13 @@ async fn a_lost_lease_stops_a_delivery_before_its_end() {
 #[tokio::test(start_paused = true)]
 async fn without_an_answer_to_its_end_a_message_is_not_given_to_the_next_host() {
     let mut scene = Scene::new(ZONE);
-    scene.hosts.set("192.0.2.1", Manner { drop_at_end: true, ..Manner::default() });
+    scene.hosts.set(
+        "192.0.2.1",
+        Manner {
+            drop_at_end: true,
+            ..Manner::default()
+        },
+    );
     scene.hosts.good("192.0.2.2");
     let id = scene.store.send(&["x@one.example"])[0];
     scene.worker().await;
@@ -316,11 +442,14 @@ async fn without_an_answer_to_its_end_a_message_is_not_given_to_the_next_host() 
 #[tokio::test(start_paused = true)]
 async fn routes_lead_to_transports_that_log_in() {
     let mut scene = Scene::new("relay.example A 192.0.2.9");
-    scene.hosts.set("192.0.2.9", Manner {
-        extensions: &["AUTH PLAIN"],
-        answers: vec![("AUTH PLAIN", "235 2.7.0 welcome")],
-        ..Manner::default()
-    });
+    scene.hosts.set(
+        "192.0.2.9",
+        Manner {
+            extensions: &["AUTH PLAIN"],
+            answers: vec![("AUTH PLAIN", "235 2.7.0 welcome")],
+            ..Manner::default()
+        },
+    );
     let smtp = TransportSmtp {
         host: "relay.example".into(),
         port: Some(2525),
@@ -332,7 +461,13 @@ async fn routes_lead_to_transports_that_log_in() {
             mechanisms: vec![mox_config::Mechanism::Plain],
         }),
     };
-    scene.fixed.transports.insert("relay".into(), Transport { smtp: Some(smtp), ..Transport::default() });
+    scene.fixed.transports.insert(
+        "relay".into(),
+        Transport {
+            smtp: Some(smtp),
+            ..Transport::default()
+        },
+    );
     scene.dynamic.routes = vec![Route {
         from_domain: vec!["ours.example".into()],
         to_domain: Vec::new(),
@@ -343,16 +478,35 @@ async fn routes_lead_to_transports_that_log_in() {
     scene.worker().await;
     scene.drained().await;
     let taken = scene.hosts.taken();
-    assert_eq!((taken.len(), taken[0].recipients.len()), (1, 2), "one transaction for all that goes one way");
+    assert_eq!(
+        (taken.len(), taken[0].recipients.len()),
+        (1, 2),
+        "one transaction for all that goes one way"
+    );
     assert_eq!(scene.store.told_of(ids[0])[0].result.dialed, ["192.0.2.9:2525"]);
-    assert_eq!(scene.hosts.commands.lock().iter().filter(|c| c.starts_with("AUTH")).count(), 1);
+    assert_eq!(
+        scene
+            .hosts
+            .commands
+            .lock()
+            .iter()
+            .filter(|c| c.starts_with("AUTH"))
+            .count(),
+        1
+    );
     scene.end().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn stopping_gives_back_what_was_not_sent() {
     let mut scene = Scene::new(ZONE);
-    scene.hosts.set("192.0.2.4", Manner { hang: true, ..Manner::default() });
+    scene.hosts.set(
+        "192.0.2.4",
+        Manner {
+            hang: true,
+            ..Manner::default()
+        },
+    );
     for n in 0..30 {
         scene.store.send(&[&format!("u{n}@slow.example")]);
     }

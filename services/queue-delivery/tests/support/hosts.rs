@@ -57,7 +57,13 @@ impl Hosts {
     }
 
     pub fn good(&self, ip: &str) {
-        self.set(ip, Manner { extensions: &["PIPELINING", "8BITMIME", "SIZE 1000000", "DSN"], ..Manner::default() });
+        self.set(
+            ip,
+            Manner {
+                extensions: &["PIPELINING", "8BITMIME", "SIZE 1000000", "DSN"],
+                ..Manner::default()
+            },
+        );
     }
 
     pub fn taken(&self) -> Vec<Taken> {
@@ -138,7 +144,8 @@ impl Session {
                 lines.extend(self.manner.extensions);
                 let last = lines.len() - 1;
                 for (i, text) in lines.iter().enumerate() {
-                    self.say(&mut output, &format!("250{}{text}", if i == last { ' ' } else { '-' })).await?;
+                    self.say(&mut output, &format!("250{}{text}", if i == last { ' ' } else { '-' }))
+                        .await?;
                 }
             } else if upper.starts_with("STARTTLS") {
                 self.say(&mut output, "220 go ahead").await?;
@@ -173,7 +180,12 @@ impl Session {
                     data.push_str("\r\n");
                 }
                 let (mail, recipients) = (mail.clone(), std::mem::take(&mut recipients));
-                self.taken.lock().push(Taken { host: self.host, mail, recipients, data });
+                self.taken.lock().push(Taken {
+                    host: self.host,
+                    mail,
+                    recipients,
+                    data,
+                });
                 if self.manner.drop_at_end {
                     return Ok(());
                 }

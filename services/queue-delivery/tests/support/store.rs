@@ -46,7 +46,12 @@ pub struct FakeStore {
 
 impl FakeStore {
     pub fn new(clock: Clock) -> Self {
-        Self { clock, entries: Mutex::default(), told: Mutex::default(), lose_leases: AtomicBool::new(false) }
+        Self {
+            clock,
+            entries: Mutex::default(),
+            told: Mutex::default(),
+            lose_leases: AtomicBool::new(false),
+        }
     }
 
     pub fn routes(self: &Arc<Self>) -> Routes {
@@ -55,7 +60,13 @@ impl FakeStore {
 
     /// Puts one message for these recipients into the queue.
     pub fn send(&self, recipients: &[&str]) -> Vec<u64> {
-        self.send_as(&Entry { mail_from: "me@ours.example".into(), ..Entry::default() }, recipients)
+        self.send_as(
+            &Entry {
+                mail_from: "me@ours.example".into(),
+                ..Entry::default()
+            },
+            recipients,
+        )
     }
 
     pub fn send_as(&self, like: &Entry, recipients: &[&str]) -> Vec<u64> {
@@ -76,7 +87,15 @@ impl FakeStore {
                 account: "me".into(),
                 ..like.clone()
             };
-            entries.insert(id, Kept { entry, due: now, attempt: 0, worker: String::new() });
+            entries.insert(
+                id,
+                Kept {
+                    entry,
+                    due: now,
+                    attempt: 0,
+                    worker: String::new(),
+                },
+            );
             ids.push(id);
         }
         ids
@@ -94,12 +113,21 @@ impl FakeStore {
     }
 
     pub fn leased(&self) -> usize {
-        self.entries.lock().values().filter(|kept| !kept.worker.is_empty()).count()
+        self.entries
+            .lock()
+            .values()
+            .filter(|kept| !kept.worker.is_empty())
+            .count()
     }
 
     /// All but what was only given back.
     pub fn told(&self) -> Vec<Told> {
-        self.told.lock().iter().filter(|t| t.outcome != Outcome::Released).cloned().collect()
+        self.told
+            .lock()
+            .iter()
+            .filter(|t| t.outcome != Outcome::Released)
+            .cloned()
+            .collect()
     }
 
     pub fn told_of(&self, id: u64) -> Vec<Told> {
@@ -124,7 +152,10 @@ impl QueueService for Api {
                 kept.attempt += 1;
                 kept.worker.clone_from(&request.worker);
                 kept.due = now + i64::from(request.lease_seconds) * 1000;
-                response.entries.push(Claimed { entry: Some(kept.entry.clone()), attempt: kept.attempt });
+                response.entries.push(Claimed {
+                    entry: Some(kept.entry.clone()),
+                    attempt: kept.attempt,
+                });
             }
         }
         Ok(Response::new(response))
@@ -138,7 +169,8 @@ impl QueueService for Api {
         let held = request.leases.iter().map(|lease| {
             let kept = entries.get_mut(&lease.id);
             let kept = kept.filter(|k| k.attempt == lease.attempt && k.worker == request.worker && !lose);
-            kept.map(|kept| kept.due = now + i64::from(request.lease_seconds) * 1000).is_some()
+            kept.map(|kept| kept.due = now + i64::from(request.lease_seconds) * 1000)
+                .is_some()
         });
         Ok(Response::new(RenewResponse { held: held.collect() }))
     }
@@ -148,12 +180,20 @@ impl QueueService for Api {
         let lease = request.lease.unwrap();
         let now = self.0.clock.unix_millis();
         let mut entries = self.0.entries.lock();
-        let current = entries.get(&lease.id).is_some_and(|k| k.attempt == lease.attempt && !k.worker.is_empty());
+        let current = entries
+            .get(&lease.id)
+            .is_some_and(|k| k.attempt == lease.attempt && !k.worker.is_empty());
         let stale = !current;
         if current || request.outcome() == Outcome::Delivered {
             let dsn = String::from_utf8_lossy(&request.dsn).into_owned();
             let result = request.result.clone().unwrap_or_default();
-            self.0.told.lock().push(Told { id: lease.id, outcome: request.outcome(), result, dsn, at: now });
+            self.0.told.lock().push(Told {
+                id: lease.id,
+                outcome: request.outcome(),
+                result,
+                dsn,
+                at: now,
+            });
             match request.outcome() {
                 Outcome::Delivered | Outcome::Failed => drop(entries.remove(&lease.id)),
                 outcome => {
@@ -179,7 +219,11 @@ impl QueueService for Api {
         if !self.0.entries.lock().contains_key(&request.into_inner().id) {
             return Err(Status::not_found("gone"));
         }
-        let pieces = MESSAGE.as_bytes().chunks(50).map(|p| Ok(ReadQueueContentResponse { data: Bytes::from_static(p) }));
+        let pieces = MESSAGE.as_bytes().chunks(50).map(|p| {
+            Ok(ReadQueueContentResponse {
+                data: Bytes::from_static(p),
+            })
+        });
         Ok(Response::new(Box::pin(futures::stream::iter(pieces))))
     }
 }

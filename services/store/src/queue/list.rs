@@ -29,11 +29,11 @@ struct Token {
 impl Token {
     fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split('.');
-        let mut number = || parts.next()?.parse::<i64>().ok();
-        let (field, id, left) = (number()?, number()?, number()?);
+        let field = parts.next()?.parse().ok()?;
+        let mut number = || parts.next()?.parse::<u64>().ok();
         let token = Self {
-            after: (field, u64::try_from(id).ok()?),
-            left: u64::try_from(left).ok()?,
+            after: (field, number()?),
+            left: number()?,
         };
         parts.next().is_none().then_some(token)
     }

@@ -1,6 +1,7 @@
 //! The queue on a real engine, with a clock that is moved by hand.
 
 mod leases;
+mod notices;
 mod submitting;
 
 use std::collections::BTreeMap;
@@ -39,6 +40,8 @@ pub(super) struct World {
 pub(super) fn config() -> Dynamic {
     let domain: mox_types::Domain = "local.example".parse().unwrap();
     let mut account = AccountSettings::new(domain.clone());
+    account.max_outgoing_messages_per_day = 100_000;
+    account.max_first_time_recipients_per_day = 100_000;
     account
         .destinations
         .insert("me@local.example".parse().unwrap(), Destination::default());
