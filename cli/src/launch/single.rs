@@ -159,7 +159,7 @@ impl World {
         }
         start!("queue-delivery", mox_queue_delivery, &[]);
         start!("submission", mox_submission, &[Kind::Submission, Kind::Submissions]);
-        // start!("smtp-in", mox_smtp_in, &[Kind::Smtp]);
+        start!("smtp-in", mox_smtp_in, &[Kind::Smtp]);
         start!("imap", mox_imap, &[Kind::Imap, Kind::Imaps]);
         start!("acme", mox_acme, &[]);
         start!("web", mox_web, &[Kind::Metrics]);
