@@ -36,6 +36,10 @@ const MAX_CONNECTIONS: usize = 1024;
 /// Calls at once on one connection: each session of the calling process may have a few.
 const MAX_CALLS: u32 = 16_384;
 
+/// Calls that a client gave up before they were begun. HTTP/2 servers take many of these for an attack and close the
+/// connection, but clients here are ours, and sessions that end do just this.
+const MAX_GIVEN_UP: usize = 16_384;
+
 /// After shutdown began, calls that run get this long; streams that don't end by themselves are cut then.
 const DRAIN: Duration = Duration::from_secs(3);
 
@@ -250,6 +254,7 @@ impl Server {
         let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .max_concurrent_streams(MAX_CALLS)
+            .max_pending_accept_reset_streams(MAX_GIVEN_UP)
             .initial_stream_window_size(WINDOWS.0)
             .initial_connection_window_size(WINDOWS.1)
             .keep_alive_interval(KEEP_ALIVE.0)
