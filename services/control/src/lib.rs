@@ -137,7 +137,7 @@ impl Service {
         let listener = Listener::bind(&Endpoint::Unix(self.socket.clone())).await?;
         let begun = shutdown.clone();
         let serving = mox_rpc::serve(listener, self.routes(), ServerAuth::UnixPeer, async move {
-            begun.begun().await
+            begun.begun().await;
         });
         tokio::select! {
             served = serving => served?,

@@ -37,14 +37,14 @@ pub fn dynamic_problems(config: &Dynamic, fixed: &Static) -> Vec<Problem> {
     for (name, domain) in &config.domains {
         let at = root.key("domains").key(name);
         domain_problems(config, name, domain, &at, &mut |at, message| {
-            problems.push(Problem::new(at, message))
+            problems.push(Problem::new(at, message));
         });
         routes_problems(&domain.routes, &at, &fixed.transports, &mut problems);
     }
     for (name, account) in &config.accounts {
         let at = root.key("accounts").key(name);
         account_problems(config, name, account, &at, &mut |at, message| {
-            problems.push(Problem::new(at, message))
+            problems.push(Problem::new(at, message));
         });
         routes_problems(&account.routes, &at, &fixed.transports, &mut problems);
     }
@@ -206,7 +206,7 @@ fn account_problems(config: &Dynamic, name: &str, account: &Account, at: &FieldP
             bad(at.key("mailbox"), message);
         }
         let error = &destination.smtp_error;
-        if !error.is_empty() && !(error.starts_with("421 ") || error.starts_with("550 ")) {
+        if !(error.is_empty() || error.starts_with("421 ") || error.starts_with("550 ")) {
             bad(
                 at.key("smtp_error"),
                 format!("{error:?} must begin with 421 or 550, and have a text"),
