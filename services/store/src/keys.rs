@@ -277,7 +277,10 @@ pub fn in_account_table(key: &[u8]) -> &[u8] {
 /// A row of a mailbox, [`mox_proto::record::v1::Row`].
 #[must_use]
 pub fn row(account: AccountId, mailbox: MailboxId, uid: u32) -> Bytes {
-    Builder::account(account, TABLE_ROWS).raw(mailbox.as_bytes()).u32(uid).build()
+    Builder::account(account, TABLE_ROWS)
+        .raw(mailbox.as_bytes())
+        .u32(uid)
+        .build()
 }
 
 /// The rows of a mailbox from one UID to another, both included.
@@ -313,7 +316,10 @@ pub fn computed(account: AccountId, id: MessageId) -> Bytes {
 /// A message under its Message-ID; the value is its thread.
 #[must_use]
 pub fn message_id(account: AccountId, digest: &[u8; MESSAGE_ID_DIGEST], id: MessageId) -> Bytes {
-    Builder::account(account, TABLE_MESSAGE_IDS).raw(digest).raw(id.as_bytes()).build()
+    Builder::account(account, TABLE_MESSAGE_IDS)
+        .raw(digest)
+        .raw(id.as_bytes())
+        .build()
 }
 
 /// All messages of one Message-ID.
@@ -343,13 +349,18 @@ pub fn parse_change(key: &[u8]) -> Option<u64> {
 /// A name that is subscribed.
 #[must_use]
 pub fn subscription(account: AccountId, name: &str) -> Bytes {
-    Builder::account(account, TABLE_SUBSCRIPTIONS).raw(name.as_bytes()).build()
+    Builder::account(account, TABLE_SUBSCRIPTIONS)
+        .raw(name.as_bytes())
+        .build()
 }
 
 /// A deleted mailbox whose messages are still to be removed.
 #[must_use]
 pub fn deleted_mailbox(account: AccountId, mailbox: MailboxId) -> Bytes {
-    Builder::new(DELETED_MAILBOX).raw(account.as_bytes()).raw(mailbox.as_bytes()).build()
+    Builder::new(DELETED_MAILBOX)
+        .raw(account.as_bytes())
+        .raw(mailbox.as_bytes())
+        .build()
 }
 
 /// All deleted mailboxes whose messages are still to be removed.
@@ -361,7 +372,10 @@ pub fn deleted_mailboxes() -> Range<Bytes> {
 /// The account and mailbox of a key of a deleted mailbox.
 #[must_use]
 pub fn parse_deleted_mailbox(key: &[u8]) -> Option<(AccountId, MailboxId)> {
-    Some((AccountId::try_from(key.get(1..17)?).ok()?, MailboxId::try_from(key.get(17..)?).ok()?))
+    Some((
+        AccountId::try_from(key.get(1..17)?).ok()?,
+        MailboxId::try_from(key.get(17..)?).ok()?,
+    ))
 }
 
 // The outgoing queue.
@@ -415,7 +429,12 @@ pub fn queue_state(id: u64) -> Bytes {
 /// An entry in the order that those of its recipient domain become due.
 #[must_use]
 pub fn queue_due(domain: &str, due: i64, id: u64) -> Bytes {
-    queue(QUEUE_DUE).raw(domain.as_bytes()).u8(0).u64(millis(due)).u64(id).build()
+    queue(QUEUE_DUE)
+        .raw(domain.as_bytes())
+        .u8(0)
+        .u64(millis(due))
+        .u64(id)
+        .build()
 }
 
 /// All entries of a recipient domain in the order that they become due.
@@ -449,7 +468,10 @@ pub fn queue_tickets(from: i64, to: i64) -> Range<Bytes> {
 #[must_use]
 pub fn parse_queue_ticket(key: &[u8]) -> Option<(i64, &str)> {
     let (time, domain) = key.get(2..)?.split_first_chunk::<8>()?;
-    Some((i64::try_from(u64::from_be_bytes(*time)).ok()?, std::str::from_utf8(domain).ok()?))
+    Some((
+        i64::try_from(u64::from_be_bytes(*time)).ok()?,
+        std::str::from_utf8(domain).ok()?,
+    ))
 }
 
 /// An entry of an account.
@@ -479,7 +501,11 @@ pub fn queue_next() -> Bytes {
 /// A recipient that an account sent to; the value is 1 if it was for the first time.
 #[must_use]
 pub fn queue_sent(account: AccountId, time: i64, id: u64) -> Bytes {
-    queue(QUEUE_SENT).raw(account.as_bytes()).u64(millis(time)).u64(id).build()
+    queue(QUEUE_SENT)
+        .raw(account.as_bytes())
+        .u64(millis(time))
+        .u64(id)
+        .build()
 }
 
 /// All recipients that an account sent to, from one time on to before another.
@@ -492,7 +518,10 @@ pub fn queue_sent_between(account: AccountId, from: i64, to: i64) -> Range<Bytes
 /// A recipient that an account has sent to before.
 #[must_use]
 pub fn queue_known(account: AccountId, address: &str) -> Bytes {
-    queue(QUEUE_KNOWN).raw(account.as_bytes()).raw(address.as_bytes()).build()
+    queue(QUEUE_KNOWN)
+        .raw(account.as_bytes())
+        .raw(address.as_bytes())
+        .build()
 }
 
 /// What those who count what an account sent hold on to.
@@ -514,7 +543,10 @@ mod tests {
     #[test]
     fn a_prefix_ends_before_the_next_key() {
         assert_eq!(prefix(b"ab"), Bytes::from_static(b"ab")..Bytes::from_static(b"ac"));
-        assert_eq!(prefix(b"a\xff\xff"), Bytes::from_static(b"a\xff\xff")..Bytes::from_static(b"b"));
+        assert_eq!(
+            prefix(b"a\xff\xff"),
+            Bytes::from_static(b"a\xff\xff")..Bytes::from_static(b"b")
+        );
     }
 
     #[test]

@@ -32,9 +32,9 @@ pub mod delivery;
 pub mod engine;
 pub mod idempotency;
 pub mod keys;
+pub mod mail;
 mod maintenance;
 mod metrics;
-pub mod mail;
 pub mod queue;
 pub mod registry;
 mod schema;
@@ -58,8 +58,8 @@ use tonic::service::Routes;
 use crate::account::Accounts;
 use crate::auth::{AuthApi, Authenticator, Hasher, Sessions, Tiers};
 use crate::content::{Collector, Contents, EngineBlobs};
-use crate::engine::{Db, OpenError, Options, RocksEngine};
 use crate::delivery::Delivery;
+use crate::engine::{Db, OpenError, Options, RocksEngine};
 use crate::mail::Mail;
 use crate::queue::{AdminApi, Queue, QueueApi, SubmitApi};
 use crate::registry::{ConfigAdminApi, ConfigApi, Registry, RegistryError};
@@ -155,7 +155,13 @@ impl Service {
     /// # Errors
     /// As [`Service::build`].
     pub async fn open(config: Config) -> Result<Self, Error> {
-        let Config { data_dir, static_config, bus, telemetry, clock } = config;
+        let Config {
+            data_dir,
+            static_config,
+            bus,
+            telemetry,
+            clock,
+        } = config;
         let settings = &static_config.store;
         let mut options = Options::new(data_dir.join(FOLDER));
         options.cache_bytes = usize::try_from(settings.cache_bytes).unwrap_or(usize::MAX);
@@ -188,7 +194,16 @@ impl Service {
         let authenticator =
             Authenticator::new(db.clone(), registry.clone(), sessions.clone(), hasher.clone(), limits).await?;
         authenticator.register(&mut telemetry.registry.lock());
-        let parts = Parts { db, contents, accounts, queue, registry, sessions, authenticator, hasher };
+        let parts = Parts {
+            db,
+            contents,
+            accounts,
+            queue,
+            registry,
+            sessions,
+            authenticator,
+            hasher,
+        };
         Ok(Self { parts, bus, clock })
     }
 
@@ -201,7 +216,16 @@ impl Service {
     /// All gRPC services.
     #[must_use]
     pub fn routes(&self) -> Routes {
-        let Parts { contents, accounts, queue, registry, sessions, authenticator, hasher, .. } = self.parts.clone();
+        let Parts {
+            contents,
+            accounts,
+            queue,
+            registry,
+            sessions,
+            authenticator,
+            hasher,
+            ..
+        } = self.parts.clone();
         let config: queue::Config = {
             let registry = registry.clone();
             Arc::new(move || registry.current().dynamic.clone())
@@ -212,7 +236,11 @@ impl Service {
             .add_service(ConfigApi::new(registry.clone()).server())
             .add_service(ConfigAdminApi::new(registry.clone(), accounts.clone(), queue.clone(), hasher).server())
             .add_service(AuthApi::new(authenticator).server())
-            .add_service(DeliveryServiceServer::new(Delivery::new(accounts.clone(), contents.clone(), registry.clone())))
+            .add_service(DeliveryServiceServer::new(Delivery::new(
+                accounts.clone(),
+                contents.clone(),
+                registry.clone(),
+            )))
             .add_service(MailServiceServer::new(Mail::new(accounts, contents, sessions)))
             .add_service(SubmitApi::new(queue.clone(), submitters, config).server())
             .add_service(QueueApi::new(queue.clone()).server())
@@ -248,13 +276,20 @@ impl Service {
 /// Limits on failed logins by protocol; those of the empty name are for all others.
 fn failure_limits(config: &Static) -> HashMap<String, Tiers> {
     let of = |name: &str| config.limits(name).failed_logins_per_minute;
-    PROTOCOLS.iter().chain(&[""]).map(|name| ((*name).to_owned(), of(name))).collect()
+    PROTOCOLS
+        .iter()
+        .chain(&[""])
+        .map(|name| ((*name).to_owned(), of(name)))
+        .collect()
 }
 
 #[async_trait]
 impl queue::Sessions for Sessions {
     async fn submitter(&self, token: &[u8], caller: &Identity) -> Result<queue::Submitter, Status> {
         let session = self.check(token, caller).await?;
-        Ok(queue::Submitter { id: session.account, name: session.name.to_string() })
+        Ok(queue::Submitter {
+            id: session.account,
+            name: session.name.to_string(),
+        })
     }
 }

@@ -110,7 +110,7 @@ fn conclude(
             };
             let session = authenticator.0.sessions.begin(info, caller)?;
             authenticator.count(protocol, mechanism, "success");
-            tracing::info!(cid, remote = %ip, protocol, mechanism, account = account.name, login = login_address, "logged in");
+            tracing::info!(cid = %format_args!("{cid:x}"), remote = %ip, protocol, mechanism, account = account.name, login = login_address, "logged in");
             Ok(Answer::Success(Success {
                 session,
                 account_id: account.id.to_bytes(),
@@ -126,7 +126,7 @@ fn conclude(
             }
             let name = reason.as_str_name().trim_start_matches("REASON_").to_lowercase();
             authenticator.count(protocol, mechanism, &name);
-            tracing::info!(cid, remote = %ip, protocol, mechanism, reason = name, "login failed");
+            tracing::info!(cid = %format_args!("{cid:x}"), remote = %ip, protocol, mechanism, reason = name, "login failed");
             Ok(Answer::Failure(Failure {
                 reason: reason.into(),
                 text,

@@ -5,7 +5,7 @@ use mox_proto::mail::v1::{StoreFlagsResponse, UidRange};
 use mox_types::MailboxId;
 
 use super::STEP_MESSAGES;
-use crate::account::flags::MESSAGE_KEYWORDS_MAX;
+use crate::account::flags::{DELETED, MESSAGE_KEYWORDS_MAX};
 use crate::account::pack::{Columns, Packer};
 use crate::account::ranges::Collector;
 use crate::account::{AccountError, AccountTx, Op, Wanted, normalize, read_rows};
@@ -93,5 +93,10 @@ impl Op for StoreFlags {
 
     fn size(&self) -> usize {
         128 * crate::account::ranges::span(&self.uids).min(STEP_MESSAGES as u64) as usize
+    }
+
+    /// Marking as deleted is how a client begins to make room.
+    fn frees(&self) -> bool {
+        self.flags.bits & DELETED != 0 && !matches!(self.mode, Mode::Remove)
     }
 }
