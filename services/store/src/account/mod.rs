@@ -25,9 +25,6 @@ mod threads;
 mod transaction;
 mod writer;
 
-#[cfg(test)]
-mod tests;
-
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -49,7 +46,7 @@ pub use ranges::{Collector, RANGES_MAX, contains, from as ranges_from, normalize
 pub use rows::{FromSnapshot, Reader, read as read_rows};
 pub use state::{Mailbox, State};
 pub use threads::{Thread, find as find_thread};
-pub use transaction::AccountTx;
+pub use transaction::{AccountTx, LOG_KEPT};
 pub use writer::{Key, Op};
 
 use crate::engine::Db;

@@ -15,7 +15,7 @@ pub fn normalize(ranges: &[UidRange], uid_next: u32) -> Vec<UidRange> {
         .map(|r| {
             let (a, b) = (end(r.first), end(r.last));
             // RFC 9051 §9, seq-range: the order of the ends does not matter.
-            UidRange { first: a.min(b), last: a.max(b).min(highest) }
+            UidRange { first: a.min(b).max(1), last: a.max(b).min(highest) }
         })
         .filter(|r| r.first <= r.last)
         .collect();
@@ -55,6 +55,9 @@ pub fn subtract(ranges: &[UidRange], others: &[UidRange]) -> Vec<UidRange> {
     for range in ranges {
         let mut first = u64::from(range.first);
         while let Some(other) = others.peek() {
+            if first > u64::from(range.last) {
+                break;
+            }
             if u64::from(other.last) < first {
                 others.next();
                 continue;

@@ -20,6 +20,7 @@ use super::transaction::{AccountTx, Finished};
 use super::{Account, AccountError, Accounts};
 use crate::engine::{Commit, EngineError};
 use crate::idempotency;
+use crate::keys;
 
 /// Most operations of a batch: what waits longer than a commit takes is better spread over several.
 const BATCH_JOBS: usize = 256;
@@ -228,14 +229,15 @@ impl Accounts {
     }
 
     async fn attempt(&self, accounts: &[Arc<Account>], jobs: Vec<Job>) -> Attempt {
-        let jobs = match self.answer_known(jobs).await {
-            Ok(jobs) if jobs.is_empty() => return Attempt::Done,
-            Ok(jobs) => jobs,
+        let (jobs, versions) = match self.look_up(accounts, jobs).await {
+            Ok((jobs, _)) if jobs.is_empty() => return Attempt::Done,
+            Ok(found) => found,
             Err(failed) => return failed,
         };
         let mut txs = Vec::with_capacity(accounts.len());
-        for account in accounts {
-            let known = account.shared.read().state.clone();
+        for (account, version) in accounts.iter().zip(versions) {
+            // What fails or changes nothing is not checked by a commit, so the state has to be that of now.
+            let known = account.shared.read().state.clone().filter(|s| Some(s.version) == version);
             let state = match known {
                 Some(state) => Ok(state),
                 None => self.reload(account).await,
@@ -350,21 +352,26 @@ impl Accounts {
         if jobs.is_empty() { Attempt::Done } else { Attempt::Again(jobs) }
     }
 
-    /// Answers those that were done before, and keeps the others. Of several with one key, later ones wait.
-    async fn answer_known(&self, jobs: Vec<Job>) -> Result<Vec<Job>, Attempt> {
-        let keys: Vec<&Key> = jobs.iter().filter_map(|job| job.key.as_ref()).collect();
-        if keys.is_empty() {
-            return Ok(jobs);
-        }
+    /// Answers those that were done before, and keeps the others. Of several with one key, later ones wait. Answers also
+    /// with the versions of the accounts' records.
+    async fn look_up(
+        &self,
+        accounts: &[Arc<Account>],
+        jobs: Vec<Job>,
+    ) -> Result<(Vec<Job>, Vec<Option<u64>>), Attempt> {
         let now = self.now();
-        let lookups = keys.iter().flat_map(|k| idempotency::lookup_keys(now, &k.scope, &k.key)).collect::<Vec<_>>();
-        let found = match self.0.db.get_many(lookups).await {
+        let mut lookups: Vec<Bytes> = accounts.iter().map(|a| keys::account(a.id)).collect();
+        for key in jobs.iter().filter_map(|job| job.key.as_ref()) {
+            lookups.extend(idempotency::lookup_keys(now, &key.scope, &key.key));
+        }
+        let mut found = match self.0.db.get_many(lookups).await {
             Ok(found) => found,
             Err(error) => {
                 jobs.into_iter().for_each(|job| job.reply(Err(error.clone().into())));
                 return Err(Attempt::Done);
             }
         };
+        let versions = found.drain(..accounts.len()).map(|value| value.map(|v| v.version)).collect();
         let mut found = found.chunks(idempotency::GENERATIONS);
         let mut left = Vec::with_capacity(jobs.len());
         for job in jobs {
@@ -377,7 +384,7 @@ impl Accounts {
                 _ => left.push(job),
             }
         }
-        Ok(left)
+        Ok((left, versions))
     }
 }
 

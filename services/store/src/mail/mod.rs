@@ -13,7 +13,7 @@ mod search;
 mod watch;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::pin::Pin;
 
