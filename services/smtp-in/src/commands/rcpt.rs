@@ -92,7 +92,8 @@ fn unknown() -> Reply {
 
 /// Everybody who an address stands for.
 async fn resolve(shared: &Shared, rcpt_to: &str, address: &str, params: &RcptParams) -> Result<Vec<Recipient>, Reply> {
-    let new = |found: LookupRecipientResponse| Recipient {
+    let new = |found: LookupRecipientResponse, depth| Recipient {
+        is_member: depth > 0,
         rcpt_to: rcpt_to.to_owned(),
         account_id: found.account_id,
         address: found.canonical_address,
@@ -110,7 +111,7 @@ async fn resolve(shared: &Shared, rcpt_to: &str, address: &str, params: &RcptPar
             Kind::Account if found.over_quota => {
                 refused = Some(Reply::new(452, (2, 2), "the mailbox of the recipient is full"));
             }
-            Kind::Account => recipients.push(new(found)),
+            Kind::Account => recipients.push(new(found, depth)),
             Kind::Alias if depth < ALIAS_DEPTH => {
                 open.extend(found.alias_members.into_iter().map(|member| (member, depth + 1)));
             }
