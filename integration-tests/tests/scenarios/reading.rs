@@ -96,9 +96,9 @@ assert ok(c.select("Trash")) == [b"1"]
 ok(c.store("1", "+FLAGS", r"(\Deleted)"))
 assert ok(c.expunge()) == [b"1"]
 ok(c.close())
-ok(c.rename(box, box + "/deeper"))
-assert b"MESSAGES 0" in ok(c.status('"%s/deeper"' % box, "(MESSAGES UIDNEXT UNSEEN)"))[0]
-ok(c.delete(box + "/deeper"))
+ok(c.rename(box, "Renamed/deeper-" + kind))
+assert b"MESSAGES 0" in ok(c.status("Renamed/deeper-" + kind, "(MESSAGES UIDNEXT UNSEEN)"))[0]
+ok(c.delete("Renamed/deeper-" + kind))
 c.logout()
 "#;
 
