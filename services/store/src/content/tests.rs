@@ -143,10 +143,8 @@ async fn any_size_is_read_back_in_any_range() {
             5..5,
             size as u64..u64::MAX,
         ] {
-            let expected = &bytes[(range.start as usize).min(size)
-                ..(range.end.min(size as u64) as usize)
-                    .max(0)
-                    .max((range.start as usize).min(size))];
+            let end = (range.end.min(size as u64)) as usize;
+            let expected = &bytes[(range.start as usize).min(end)..end];
             let read = collect(store.contents.read(staged.id(), range.clone())).await.unwrap();
             assert_eq!(read, expected, "{range:?} of {size}");
         }

@@ -59,9 +59,7 @@ async fn write_forever(path: &str) {
             })
         })
         .collect();
-    for writer in writers {
-        writer.await.unwrap();
-    }
+    futures::future::join_all(writers).await;
 }
 
 /// Not a test of its own: what the child process runs.
