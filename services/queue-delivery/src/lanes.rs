@@ -18,7 +18,7 @@ const LANE_FIRST: usize = 2;
 /// Groups that wait in a lane, over which no more are asked for.
 const LANE_ENOUGH: usize = 10;
 /// Groups that wait in a lane, over which further ones go back to the queue.
-const LANE_FULL: usize = 100;
+const LANE_FULL: usize = 400;
 /// Domains that the store is told not to give us.
 const BUSY_MAX: usize = 4096;
 
@@ -93,6 +93,11 @@ impl Lanes {
         if lane.active == 0 && lane.waiting.is_empty() {
             self.lanes.remove(destination);
         }
+    }
+
+    /// Whether a lane is so full that a next claim might be for nothing.
+    pub fn crowded(&self) -> bool {
+        self.lanes.values().any(|lane| lane.waiting.len() > LANE_FULL / 2)
     }
 
     /// Recipient domains of which no more is wanted now.

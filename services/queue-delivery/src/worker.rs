@@ -12,7 +12,7 @@ use mox_rpc::Channel;
 use mox_service::{Clock, ConfigWatch, Shutdown};
 use mox_spool::Budget;
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::group::{Claim, Group, groups};
 use crate::lanes::Lanes;
@@ -25,13 +25,16 @@ use crate::verdict::{Failure, Verdict};
 /// Entries that this process has in hand at most.
 const HAND_MAX: usize = 1000;
 /// Entries that are asked for at once.
-const CLAIM_MAX: usize = 200;
+const CLAIM_MAX: usize = 100;
 /// How often the store is looked at without a reason: events may be lost.
 const POLL: Duration = Duration::from_secs(30);
 /// Between looks at a store that did not answer, or that has something for us which others take faster.
 const PAUSE: Duration = Duration::from_millis(200);
 /// What finds its lane full goes back to the queue for so long.
-const FULL_DELAY_MILLIS: i64 = 10_000;
+const FULL_DELAY_MILLIS: i64 = 2000;
+/// After a lane was found full, so long nothing is taken, unless it empties sooner. A relay that many domains share is
+/// known only when its entries are here, so that the store can't be told to leave them where they are.
+const FULL_PAUSE: Duration = Duration::from_secs(1);
 /// Leases that are renewed in one call.
 const RENEW_CHUNK: usize = 1000;
 /// How long a renewal is waited for: less than is left of the lease then.
@@ -66,6 +69,8 @@ struct State {
     more: bool,
     /// When something is due, in milliseconds since 1970.
     next_due: Option<i64>,
+    /// Nothing is taken before.
+    paused: Option<Instant>,
 }
 
 impl Worker {
@@ -86,6 +91,7 @@ impl Worker {
             wanted: true,
             more: false,
             next_due: None,
+            paused: None,
         };
         let mut due = self.0.bus.subscribe(Subject::Queue);
         let renewing = tokio::spawn(self.clone().renew());
@@ -94,16 +100,17 @@ impl Worker {
         loop {
             self.start(&mut state, &shutdown);
             let room = HAND_MAX.saturating_sub(self.0.leases.len());
-            if state.wanted && claiming.is_none() && room > 0 {
+            if state.wanted && claiming.is_none() && room > 0 && state.paused.is_none() {
                 state.wanted = false;
                 poll = Instant::now() + POLL;
                 claiming = Some(tokio::spawn(self.clone().claim(state.lanes.busy_domains(), room)));
             }
-            let next_due = state.next_due;
+            let (next_due, paused) = (state.next_due, state.paused);
             tokio::select! {
                 () = shutdown.begun() => break,
                 _ = due.next() => state.wanted = true,
-                () = tokio::time::sleep_until(poll) => {
+                () = sleep_until(paused.unwrap_or(poll)), if paused.is_some() => state.paused = None,
+                () = sleep_until(poll) => {
                     poll = Instant::now() + POLL;
                     state.wanted = true;
                 }
@@ -167,6 +174,9 @@ impl Worker {
         if state.more {
             state.wanted = true;
         }
+        if !state.lanes.crowded() {
+            state.paused = None;
+        }
     }
 
     async fn claim(self, busy_domains: Vec<String>, room: usize) -> Claims {
@@ -220,8 +230,8 @@ impl Worker {
         }
         for (destination, group) in groups(ready) {
             if let Err(group) = state.lanes.add(destination, group) {
-                let later = FULL_DELAY_MILLIS + (self.0.random)() as i64 % FULL_DELAY_MILLIS / 2;
-                self.spawn_release(state, group.claims, later.abs());
+                state.paused = Some(Instant::now() + FULL_PAUSE);
+                self.spawn_release(state, group.claims, FULL_DELAY_MILLIS);
             }
         }
     }

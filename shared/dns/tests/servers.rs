@@ -1,4 +1,5 @@
 //! The resolver against small servers on loopback.
+#![allow(clippy::unwrap_used)]
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
