@@ -21,6 +21,10 @@ fn sessions_are_told_and_get_three_seconds(shape: Shape) -> Result<()> {
     let mut sending = mox.session()?;
     sending.start_data("a@example.org", "mox@localhost")?;
     sending.lines.send("Subject: in time\r\n\r\n")?;
+    let mut appending = mox.login()?;
+    appending.lines.send("x APPEND INBOX {29}\r\n")?;
+    while !appending.lines.line()?.starts_with('+') {}
+    appending.lines.send("Subject: appended")?;
 
     let begin = Instant::now();
     // It returns when all has stopped, so it runs beside this.
@@ -35,6 +39,9 @@ fn sessions_are_told_and_get_three_seconds(shape: Shape) -> Result<()> {
     // Who is in the middle of a message finishes it.
     sending.lines.send("finished\r\n.\r\n")?;
     sending.expect(250)?;
+    appending.lines.send("\r\n\r\nfinished\r\n")?;
+    let rest = appending.lines.rest()?;
+    ensure!(rest.contains("x OK "), "APPEND was answered with {rest:?}");
     waiting.expect(421)?;
     ensure!(waiting.lines.rest()?.is_empty(), "SMTP goes on after 421");
     let rest = idle.lines.rest()?;
@@ -57,6 +64,7 @@ fn sessions_are_told_and_get_three_seconds(shape: Shape) -> Result<()> {
     // What was acknowledged while stopping is there.
     mox.start_all()?;
     mox.wait_for_subject("INBOX", "in time")?;
+    mox.wait_for_subject("INBOX", "appended")?;
     Ok(())
 }
 
