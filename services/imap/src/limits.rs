@@ -26,9 +26,8 @@ pub(crate) const DIRECT_BYTES: usize = 16 << 10;
 pub(crate) const COMMAND_ROOM: usize = 1 << 10;
 /// Octets of room for reading a literal.
 pub(crate) const LITERAL_ROOM: usize = 64 << 10;
-/// The largest message that can be appended. Larger than what is received by SMTP (100 MiB), so that archives of other
-/// servers can be moved here.
-pub(crate) const APPEND: u64 = 256 << 20;
+/// The largest message that can be appended: what the store takes.
+pub(crate) const APPEND: u64 = 100 << 20;
 /// Octets of a literal that is refused and can't be declined (RFC 7888), up to which they are read and thrown away; from
 /// there on the connection ends.
 pub(crate) const DISCARD: u64 = 1 << 30;

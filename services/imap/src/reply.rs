@@ -155,6 +155,12 @@ impl From<tonic::Status> for Failed {
                 Reply::no("The account is over its quota, remove messages first").code("OVERQUOTA")
             }
             Code::ResourceExhausted => Reply::no(message).code("LIMIT"),
+            // RFC 9051 §7.1 has a code for it.
+            Code::FailedPrecondition if says("haschildren") => {
+                Reply::no("There are mailboxes below it, delete them first").code("HASCHILDREN")
+            }
+            Code::FailedPrecondition if says("limit") => Reply::no(message).code("LIMIT"),
+            Code::InvalidArgument if says("useattr") => Reply::no("The mailbox can't have this use").code("USEATTR"),
             Code::InvalidArgument | Code::FailedPrecondition | Code::OutOfRange => Reply::no(message).code("CANNOT"),
             Code::Unavailable | Code::DeadlineExceeded | Code::Aborted | Code::Cancelled => {
                 tracing::warn!(error = %status, "the store does not answer");

@@ -11,7 +11,7 @@ use crate::Shared;
 use crate::names;
 use crate::reply::{Failed, Stop};
 use crate::rows;
-use crate::view::View;
+use crate::view::{Interner, View};
 
 /// See the module.
 pub(crate) struct Selected {
@@ -69,7 +69,16 @@ impl Selected {
         read_only: bool,
         seen_modseq: u64,
     ) -> Result<Self, Failed> {
-        let mut selected = Self {
+        let mut selected = Self::closed(mailbox, read_only);
+        selected
+            .read_all(shared, token, seen_modseq, Column::Uid as u32)
+            .await?;
+        Ok(selected)
+    }
+
+    /// With nothing in view yet.
+    fn closed(mailbox: &Mailbox, read_only: bool) -> Self {
+        Self {
             id: mailbox.id.clone(),
             name: mailbox.name.clone(),
             read_only,
@@ -80,11 +89,7 @@ impl Selected {
             arrived: NumberSet::default(),
             vanished: NumberSet::default(),
             changed: BTreeMap::new(),
-        };
-        selected
-            .read_all(shared, token, seen_modseq, Column::Uid as u32)
-            .await?;
-        Ok(selected)
+        }
     }
 
     /// Reads the UIDs of all messages into the view, and the flags of those that changed since what is known. Between
@@ -199,7 +204,7 @@ impl Selected {
     }
 
     /// Tells what changed, and brings the view to it. Expunged messages stay in it until they may be told.
-    pub(crate) fn tell(&mut self, shared: &Shared, may_expunge: bool, out: &mut BytesMut) {
+    pub(crate) fn tell(&mut self, views: &Interner, may_expunge: bool, out: &mut BytesMut) {
         let before = (self.view.count(), self.view.last_uid());
         if may_expunge && !self.vanished.is_empty() {
             let vanished = std::mem::take(&mut self.vanished);
@@ -226,7 +231,7 @@ impl Selected {
         }
         self.told.clear();
         if before != (self.view.count(), self.view.last_uid()) {
-            shared.views.share(&self.id, &mut self.view);
+            views.share(&self.id, &mut self.view);
         }
     }
 
@@ -268,4 +273,91 @@ pub(crate) fn numbered(out: &mut BytesMut, number: u32, rest: &[u8]) {
     out.put_slice(b"* ");
     put_number(out, u64::from(number));
     out.put_slice(rest);
+}
+
+#[cfg(test)]
+mod tests {
+    use mox_proto::mail::v1::{Flag, Rows};
+
+    use super::*;
+
+    /// UIDs 1, 2 and 4, at modification sequence 10.
+    fn selected() -> Selected {
+        let mut selected = Selected::closed(&Mailbox::default(), false);
+        for uid in [1, 2, 4] {
+            selected.view.push(uid);
+        }
+        selected.modseq = 10;
+        selected
+    }
+
+    fn changes(rows: &[(u32, u32, i64)], vanished: &[(u32, u32)], modseq: u64) -> ListChangesResponse {
+        let mut columns = Rows::default();
+        let (mut uid, mut last) = (0, 0);
+        for row in rows {
+            columns.uid_delta.push(row.0 - uid);
+            columns.flags.push(row.1);
+            columns.modseq_delta.push(row.2 - last);
+            (uid, last) = (row.0, row.2);
+        }
+        ListChangesResponse {
+            rows: Some(columns),
+            vanished: vanished.iter().map(|&(first, last)| UidRange { first, last }).collect(),
+            modseq,
+            ..Default::default()
+        }
+    }
+
+    fn tell(selected: &mut Selected, may_expunge: bool) -> String {
+        let mut out = BytesMut::new();
+        selected.tell(&Interner::default(), may_expunge, &mut out);
+        String::from_utf8(out.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn changes_are_told_with_the_numbers_of_then() {
+        let mut s = selected();
+        s.note(&changes(
+            &[(4, Flag::Seen as u32, 12), (7, 0, 13)],
+            &[(1, 1), (3, 3)],
+            13,
+        ));
+        assert_eq!(
+            tell(&mut s, true),
+            "* 1 EXPUNGE\r\n* 3 EXISTS\r\n* 2 FETCH (UID 4 FLAGS (\\Seen))\r\n"
+        );
+        assert_eq!((tell(&mut s, true).as_str(), s.modseq), ("", 13));
+    }
+
+    #[test]
+    fn expunges_wait_until_they_may_be_told() {
+        let mut s = selected();
+        s.note(&changes(&[(8, 0, 12)], &[(2, 2)], 12));
+        assert_eq!(tell(&mut s, false), "* 4 EXISTS\r\n");
+        assert_eq!(s.view.number_of(4), Some(3), "numbers stay");
+        s.note(&changes(&[], &[(8, 8)], 13));
+        assert_eq!(tell(&mut s, true), "* 2 EXPUNGE\r\n* 3 EXPUNGE\r\n");
+        assert_eq!(s.view.count(), 2);
+    }
+
+    #[test]
+    fn what_came_and_went_is_not_told() {
+        let mut s = selected();
+        s.note(&changes(&[(5, 0, 11), (6, 0, 12)], &[], 12));
+        s.note(&changes(&[], &[(5, 5)], 13));
+        assert_eq!(tell(&mut s, true), "* 4 EXISTS\r\n");
+        assert_eq!(s.view.number_of(6), Some(4));
+    }
+
+    #[test]
+    fn own_changes_are_told_once() {
+        let mut s = selected();
+        s.told.push(11);
+        s.note(&changes(
+            &[(1, Flag::Seen as u32, 11), (2, Flag::Draft as u32, 12)],
+            &[],
+            12,
+        ));
+        assert_eq!(tell(&mut s, true), "* 2 FETCH (UID 2 FLAGS (\\Draft))\r\n");
+    }
 }

@@ -286,7 +286,7 @@ impl Session {
         if must_ask || hint.modseq > selected.modseq {
             selected.catch_up(&self.shared, &login.token).await?;
         }
-        selected.tell(&self.shared, may_expunge, &mut self.connection.out);
+        selected.tell(&self.shared.views, may_expunge, &mut self.connection.out);
         Ok(())
     }
 

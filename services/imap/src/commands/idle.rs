@@ -73,6 +73,6 @@ async fn tell(session: &mut Session) -> Result<(), Failed> {
     }
     // The account changed, and it was not in this mailbox.
     selected.modseq = selected.modseq.max(hint.modseq);
-    selected.tell(&session.shared, true, &mut session.connection.out);
+    selected.tell(&session.shared.views, true, &mut session.connection.out);
     Ok(())
 }
