@@ -152,8 +152,10 @@ impl Session {
             if name == "quit" {
                 return Stop::Connection(ReadError::Closed);
             }
-            // What is not understood, and what is out of order. A refused address or message is no such mistake.
-            if matches!(reply.code, 500..=504 | 555) {
+            // What is not understood, and what is out of order. A refused address or message is no such mistake, and
+            // neither is what was sent together with a MAIL that was refused (RFC 2920 §3.1).
+            let follows = reply.code == 503 && matches!(name, "rcpt" | "data");
+            if matches!(reply.code, 500..=504 | 555) && !follows {
                 self.errors += 1;
                 if self.errors >= limits::ERRORS {
                     return Stop::Reply(Reply::new(421, (7, 0), "too many errors, closing the connection"));

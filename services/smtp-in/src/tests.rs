@@ -374,11 +374,15 @@ async fn order_and_mistakes_have_their_limits() {
             .await,
         [555, 555]
     );
+    // What was pipelined behind a refused MAIL is no mistake.
+    let rcpts = "RCPT TO:<mox@localhost>\r\n".repeat(20);
+    let behind = format!("MAIL FROM:<a@b> SIZE=9999999\r\n{rcpts}DATA\r\n");
+    assert_eq!(client.codes(&behind, 22).await[20..], [503, 503]);
     assert_eq!(
         client.codes("MAIL FROM:<a@b>\r\nMAIL FROM:<a@b>\r\n", 2).await,
         [250, 503]
     );
-    assert_eq!(client.codes("BAD\r\nBAD\r\n", 3).await, [500, 500, 421]);
+    assert_eq!(client.codes("BAD\r\nBAD\r\nBAD\r\n", 4).await, [500, 500, 500, 421]);
     assert!(client.is_closed().await);
     let mut client = Client::greeted(false).await;
     assert_eq!(client.codes("MAIL FROM:<a@b>\r\n", 1).await, [250]);

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use mox_config::Listener;
 use mox_proto::auth::v1::{EndSessionRequest, RenewSessionsRequest};
 use mox_service::{BoxStream, ConnInfo, Shutdown, TlsAcceptorConfig};
-use mox_smtp::limits::{COMMAND_LINE, SERVER_IDLE};
+use mox_smtp::limits::{AUTH_LINE, COMMAND_LINE, SERVER_IDLE};
 use mox_smtp::{Command, Connection, HostName, ReadError, Reply};
 use mox_telemetry::TraceKind;
 
@@ -137,8 +137,10 @@ impl Session {
             if name == "quit" {
                 return Stop::Connection(ReadError::Closed);
             }
-            // What is not understood, and what is out of order. A refused address or message is no mistake of that kind.
-            if matches!(reply.code, 500..=504) {
+            // What is not understood, and what is out of order. A refused address or message is no mistake of that kind,
+            // and neither is what was sent together with a MAIL that was refused (RFC 2920 §3.1).
+            let follows = reply.code == 503 && matches!(name, "rcpt" | "data");
+            if matches!(reply.code, 500..=504) && !follows {
                 self.errors += 1;
                 if self.errors >= limits::ERRORS {
                     return Stop::Reply(Reply::new(421, (7, 0), "too many errors, closing the connection"));
@@ -153,6 +155,8 @@ impl Session {
         let idle = self.transaction.is_none();
         let traces = self.traces(TraceKind::Protocol);
         let secrets = self.traces(TraceKind::Auth);
+        // RFC 4954 §4: AUTH can have a long initial response.
+        let longest = if self.login.is_none() { AUTH_LINE } else { COMMAND_LINE };
         let connection = self.connection()?;
         // What was sent in advance is answered first.
         let waits = idle && !connection.has_input();
@@ -161,7 +165,7 @@ impl Session {
             () = shutdown.begun(), if waits => {
                 return Err(Stop::Reply(Reply::new(421, (3, 2), "the server is shutting down, try again later")));
             }
-            line = connection.read_line(COMMAND_LINE) => line,
+            line = connection.read_line(longest) => line,
         };
         let line = match line {
             Ok(line) => line,

@@ -1,7 +1,7 @@
 //! MAIL and RCPT: who a message is from and for.
 
 use mox_proto::queue::v1::EnqueueRecipient;
-use mox_smtp::{Body, MailParams, Path, RcptParams, Recipient, Reply};
+use mox_smtp::{MailParams, Path, RcptParams, Recipient, Reply};
 use mox_submit::SendError;
 
 use crate::limits;
@@ -14,8 +14,6 @@ pub(crate) struct Transaction {
     pub mail_from: String,
     pub recipients: Vec<EnqueueRecipient>,
     pub smtputf8: bool,
-    /// BODY=8BITMIME.
-    pub eight_bit: bool,
     pub dsn_ret: String,
     pub dsn_envid: String,
 }
@@ -82,7 +80,6 @@ pub(crate) async fn mail(session: &mut Session, path: Option<Path>, params: Mail
         mail_from,
         recipients: Vec::new(),
         smtputf8: params.smtputf8,
-        eight_bit: params.body == Some(Body::EightBitMime),
         dsn_ret: params.ret.map(|ret| ret.as_str().to_owned()).unwrap_or_default(),
         dsn_envid: params.envid.unwrap_or_default(),
     });
