@@ -316,3 +316,27 @@ impl Engine for RocksEngine {
         self.commits.commit(commit).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_commit_that_meets_damage_is_reported_as_fatal_and_not_acknowledged() {
+        let dir = tempfile::tempdir().unwrap();
+        let (reported, reports) = std::sync::mpsc::channel();
+        let fatal = Box::new(move |error: &str| reported.send(error.to_owned()).unwrap_or_default());
+        let engine = RocksEngine::open_with(&Options::new(dir.path()), fatal).unwrap();
+        // Too short to have a version.
+        engine.database().unwrap().db.put(b"tdamaged", b"x").unwrap();
+        let key = Bytes::from_static(b"tdamaged");
+        let read = engine.get_many(vec![key.clone()]).await;
+        assert!(matches!(read, Err(EngineError::Io(what)) if what.contains("damaged")));
+        assert!(reports.try_recv().is_err(), "a read that fails is its caller's");
+        let mut commit = Commit::new();
+        commit.require_present(key).put(Bytes::from_static(b"tother"), "y");
+        assert!(matches!(engine.commit(commit).await, Err(EngineError::Io(_))));
+        assert!(reports.try_recv().unwrap().contains("damaged"));
+        assert_eq!(engine.get(Bytes::from_static(b"tother")).await.unwrap(), None);
+    }
+}
