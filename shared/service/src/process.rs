@@ -213,32 +213,43 @@ async fn serve(
     tracing::info!(service = spec.service, version = env!("CARGO_PKG_VERSION"), "serving");
     let mut answering = tokio::spawn(answering);
     let mut serving = tokio::spawn((running.serve)(shutdown.clone()));
+    // A handle that has completed must not be polled again.
+    let mut answered = None;
     let ended = tokio::select! {
-        ended = &mut serving => {
-            let unasked = !shutdown.has_begun();
-            stop.begin();
-            let ended = ended.context("the service panicked")?;
-            if unasked && ended.is_ok() {
-                tracing::error!("the service ended though nobody asked it to");
-            }
-            ended
-        }
-        ended = &mut answering => {
-            let unasked = !shutdown.has_begun();
-            stop.begin();
-            if unasked {
-                ended.context("answering other services panicked")??;
-            }
-            patiently(&mut serving).await
-        }
-        () = async { shutdown.begun().await } => {
-            health.set_serving(false).await;
+        biased;
+        () = shutdown.begun() => {
             tracing::info!("stopping");
             patiently(&mut serving).await
         }
+        ended = &mut serving => {
+            if !shutdown.has_begun() {
+                tracing::error!("the service ended though nobody asked it to");
+            }
+            stop.begin();
+            ended.context("the service panicked")?
+        }
+        ended = &mut answering => {
+            stop.begin();
+            answered = Some(ended);
+            patiently(&mut serving).await
+        }
     };
-    let _ = tokio::time::timeout(GRACE + LAST_WAIT, answering).await;
-    ended
+    health.set_serving(false).await;
+    let answered = match answered {
+        Some(answered) => answered,
+        None => match tokio::time::timeout(GRACE + LAST_WAIT, &mut answering).await {
+            Ok(answered) => answered,
+            Err(_) => {
+                answering.abort();
+                return ended;
+            }
+        },
+    };
+    ended.and(
+        answered
+            .context("answering other services panicked")?
+            .context("answer other services"),
+    )
 }
 
 /// Waits for a service that was told to stop, and not for ever.
@@ -335,4 +346,73 @@ async fn metrics(
             tracing::error!(%error, "metrics and health are not given any more");
         }
     })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A world without a network, and a service that takes a moment to stop.
+    async fn run_and_stop(moment: Duration) -> Result<()> {
+        let config = Arc::new(Static::new("data".into(), "localhost".parse().unwrap()));
+        let network = Network::new("store", &config, Path::new(".")).unwrap();
+        let (stop, shutdown) = Shutdown::new();
+        let telemetry = Telemetry::detached();
+        let deps = Deps {
+            service: "store",
+            static_config: config,
+            config_dir: ".".into(),
+            config: ConfigWatch::none(),
+            store: network.store.clone(),
+            peers: network.peers.clone(),
+            bus: Bus::in_process(),
+            telemetry: telemetry.clone(),
+            clock: Clock::manual(std::time::UNIX_EPOCH + moment).0,
+            sockets: Vec::new(),
+            stop: stop.clone(),
+        };
+        let node = Node {
+            service: "store".into(),
+            levels: telemetry.levels.clone(),
+            config: ConfigWatch::none(),
+            stop: stop.clone(),
+        };
+        let spec = Spec {
+            service: "store",
+            kinds: &[],
+            needs_config: false,
+            build: |deps| {
+                Box::pin(async move {
+                    let moment = Duration::from_millis(deps.clock.unix_millis().unsigned_abs());
+                    Ok(Running::new(move |shutdown: Shutdown| async move {
+                        shutdown.begun().await;
+                        tokio::time::sleep(moment).await;
+                        Ok::<_, anyhow::Error>(())
+                    }))
+                })
+            },
+        };
+        let serving = serve(spec, deps, node, None, &network, &shutdown);
+        let stopping = async {
+            tokio::task::yield_now().await;
+            stop.begin();
+        };
+        tokio::join!(serving, stopping).0
+    }
+
+    /// Service and answering end in any order.
+    #[tokio::test(start_paused = true)]
+    async fn stopping_is_clean_whatever_ends_first() {
+        for moment in [0, 1, 100, 3000] {
+            for _ in 0..20 {
+                run_and_stop(Duration::from_millis(moment)).await.unwrap();
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_service_that_does_not_stop_is_ended() {
+        let error = run_and_stop(Duration::from_secs(3600)).await.unwrap_err();
+        assert!(error.to_string().contains("did not stop in time"), "{error}");
+    }
 }
