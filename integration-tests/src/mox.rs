@@ -254,22 +254,34 @@ impl Mox {
     /// If a process ends, or the deadline passes: with the end of the logs.
     pub fn wait_until_ready(&mut self) -> Result<()> {
         let ready = wait::until("all services to be ready", wait::DEADLINE, || {
-            self.still_running()?;
-            if self.shape == Shape::Pieces {
-                pieces::all_ready(self.ip)?;
+            // One that has ended does not come back: there is nothing to wait for.
+            if let Err(ended) = self.still_running() {
+                return Ok(Some(Err(ended)));
             }
-            for (address, greeting) in [(self.smtp(), "220"), (self.submission(), "220"), (self.imap(), "* OK")] {
-                let mut lines = Lines::connect(address)?;
-                lines.set_timeout(Duration::from_secs(5))?;
-                let line = lines.line()?;
-                if !line.starts_with(greeting) {
-                    bail!("{address} greets with {line:?}");
-                }
-            }
-            let tls = [self.submissions(), self.imaps()];
-            Ok(tls.into_iter().all(network::port_accepts).then_some(()))
+            self.serves().map(|()| Some(Ok(())))
         });
+        let ready = ready.and_then(|outcome| outcome);
         ready.with_context(|| self.log_tails())
+    }
+
+    fn serves(&self) -> Result<()> {
+        if self.shape == Shape::Pieces {
+            pieces::all_ready(self.ip)?;
+        }
+        for (address, greeting) in [(self.smtp(), "220"), (self.submission(), "220"), (self.imap(), "* OK")] {
+            let mut lines = Lines::connect(address)?;
+            lines.set_timeout(Duration::from_secs(5))?;
+            let line = lines.line()?;
+            if !line.starts_with(greeting) {
+                bail!("{address} greets with {line:?}");
+            }
+        }
+        for address in [self.submissions(), self.imaps()] {
+            if !network::port_accepts(address) {
+                bail!("{address} accepts no connection");
+            }
+        }
+        Ok(())
     }
 
     fn still_running(&mut self) -> Result<()> {
