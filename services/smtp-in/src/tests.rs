@@ -126,8 +126,8 @@ impl Client {
                 address: "mox@localhost".parse().unwrap(),
             });
         }
-        let toml = "ips = [\"127.0.0.1\"]\nsmtp_max_message_size = 1000000\n";
-        let listener: mox_config::Listener = toml::from_str(toml).unwrap();
+        let mut listener = mox_config::Listener::new(vec!["127.0.0.1".parse().unwrap()]);
+        listener.smtp_max_message_size = 1_000_000;
         let telemetry = Telemetry::detached();
         let shared = Shared {
             store: DeliveryServiceClient::new(channel),
