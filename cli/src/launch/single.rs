@@ -1,6 +1,5 @@
 //! Builds the services, connects them, and runs them until the end.
 
-use std::fmt::Display;
 use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
@@ -197,10 +196,10 @@ async fn first_password(channel: Channel) -> Result<()> {
 }
 
 /// A service that ended though nobody asked it to.
-fn early<E: Display>(name: &str, ended: Result<Result<(), E>, tokio::task::JoinError>) -> anyhow::Error {
+fn early<E: Into<anyhow::Error>>(name: &str, ended: Result<Result<(), E>, tokio::task::JoinError>) -> anyhow::Error {
     match ended {
-        Err(panic) => anyhow!("{name} failed: {panic}"),
-        Ok(Err(error)) => anyhow!("{name} failed: {error}"),
+        Err(panic) => anyhow::Error::from(panic).context(format!("{name} failed")),
+        Ok(Err(error)) => error.into().context(format!("{name} failed")),
         Ok(Ok(())) => anyhow!("{name} ended though nobody asked it to"),
     }
 }
@@ -257,7 +256,7 @@ impl Services {
             let failed = !matches!(ended, Ok(Ok(())));
             if unasked || failed {
                 let error = early(name, ended);
-                tracing::error!(%error, "stopping, since a service is missing");
+                tracing::error!(error = format!("{error:#}"), "stopping, since a service is missing");
                 if result.is_ok() {
                     result = Err(error);
                 }

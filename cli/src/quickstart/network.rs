@@ -260,7 +260,7 @@ async fn mail_exchangers(resolver: &SystemResolver, domain: &Domain, found: &Fou
     let others: Vec<String> = answer
         .records
         .iter()
-        .map(|mx| mx.host.to_string())
+        .map(|mx| mx.host.clone())
         .filter(|h| h.trim_end_matches('.') != found.hostname.ascii())
         .collect();
     if !others.is_empty() {

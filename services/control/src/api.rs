@@ -81,7 +81,16 @@ fn changed(version: u64) -> Response<ChangeConfigResponse> {
 impl ControlService for Api {
     async fn stop(&self, _: Request<StopRequest>) -> Result<Response<StopResponse>, Status> {
         tracing::info!("stopping, as asked");
-        self.stop.begin();
+        if self.nodes.iter().any(|n| n.name == crate::SINGLE) {
+            self.stop.begin();
+            return Ok(Response::new(StopResponse {}));
+        }
+        // Goes on when the caller is gone.
+        let (nodes, stop) = (Arc::clone(&self.nodes), self.stop.clone());
+        tokio::spawn(async move {
+            nodes::stop_others(&nodes, crate::NAME).await;
+            stop.begin();
+        });
         Ok(Response::new(StopResponse {}))
     }
 

@@ -23,7 +23,7 @@ const MODE: u32 = 0o600;
 #[derive(Debug, thiserror::Error)]
 pub enum ChangeError {
     /// The file, or what it would become, has errors.
-    #[error("{0}")]
+    #[error(transparent)]
     Invalid(#[from] ConfigError),
     /// The change is not possible.
     #[error(transparent)]
@@ -46,7 +46,7 @@ pub enum ChangeError {
     Store(Box<tonic::Status>),
     /// The snapshot cannot be made.
     #[error("writing the configuration as JSON: {0}")]
-    Json(#[from] serde_json::Error),
+    Json(serde_json::Error),
     /// A task of this process failed.
     #[error("internal: {0}")]
     Internal(String),
@@ -190,7 +190,7 @@ impl Configuration {
         let special_use = special_use.into_iter().filter(|(_, name)| !name.is_empty());
         let request = CommitConfigRequest {
             key: mox_rpc::key(),
-            snapshot: serde_json::to_vec(&config)?.into(),
+            snapshot: serde_json::to_vec(&config).map_err(ChangeError::Json)?.into(),
             initial_mailboxes: Some(InitialMailboxes {
                 special_use: special_use
                     .map(|(name, mailbox)| (name.to_owned(), mailbox.clone()))

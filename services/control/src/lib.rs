@@ -49,6 +49,9 @@ pub use records::{Records, RecordsError};
 /// The command line's socket, in the data directory.
 pub const SOCKET: &str = "ctl.sock";
 
+/// The service's own name.
+const NAME: &str = "control";
+
 /// Name that the node of a process with all services has.
 pub const SINGLE: &str = "mox";
 
@@ -56,10 +59,18 @@ pub const SINGLE: &str = "mox";
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The command line's socket cannot be had.
-    #[error("socket for the command line: {0}")]
+    #[error("socket for the command line")]
     Socket(#[from] mox_rpc::Error),
+    /// The data directory cannot be made.
+    #[error("making data directory {folder}")]
+    DataDir {
+        /// Which.
+        folder: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// The first configuration was not taken.
-    #[error("{0}")]
+    #[error(transparent)]
     Configuration(#[from] ChangeError),
 }
 
@@ -134,6 +145,12 @@ impl Service {
     /// # Errors
     /// If the socket cannot be had.
     pub async fn serve(self, shutdown: Shutdown) -> Result<(), Error> {
+        if let Some(folder) = self.socket.parent() {
+            make_private_dir(folder).map_err(|source| Error::DataDir {
+                folder: folder.to_owned(),
+                source,
+            })?;
+        }
         let listener = Listener::bind(&Endpoint::Unix(self.socket.clone())).await?;
         let begun = shutdown.clone();
         let serving = mox_rpc::serve(listener, self.routes(), ServerAuth::UnixPeer, async move {

@@ -5,12 +5,15 @@ use std::time::Duration;
 use futures::future::join_all;
 use mox_proto::control::v1::ServiceStatus;
 use mox_proto::node::v1::node_service_client::NodeServiceClient;
-use mox_proto::node::v1::{GetLogLevelsRequest, InfoRequest, LogLevels, SetLogLevelRequest};
+use mox_proto::node::v1::{GetLogLevelsRequest, InfoRequest, LogLevels, SetLogLevelRequest, StopRequest};
 use mox_rpc::{Channel, with_deadline};
 use tonic::Status;
 
 /// A process that does not answer by then counts as away.
 const DEADLINE: Duration = Duration::from_secs(5);
+
+/// Stops last, since the others finish with its help.
+const STORE: &str = "store";
 
 /// A process, by the name of its service. In the single-host shape there is one.
 #[derive(Clone, Debug)]
@@ -74,6 +77,23 @@ pub async fn set_log_level(nodes: &[Node], request: &SetLogLevelRequest) -> Resu
             failed.join(", ")
         ))),
     }
+}
+
+/// Stops all but this process: those with sessions first, which get their grace, and then the store. That a process
+/// answers no calls any more does not say that its sessions have ended, so the grace is waited for in any case.
+pub async fn stop_others(nodes: &[Node], own: &str) {
+    let stop = async |node: &Node| {
+        if let Err(status) = node.client().stop(with_deadline(StopRequest {}, DEADLINE)).await {
+            tracing::warn!(
+                service = node.name,
+                error = status.message(),
+                "process could not be told to stop"
+            );
+        }
+    };
+    join_all(nodes.iter().filter(|n| n.name != own && n.name != STORE).map(stop)).await;
+    tokio::time::sleep(mox_service::GRACE).await;
+    join_all(nodes.iter().filter(|n| n.name != own && n.name == STORE).map(stop)).await;
 }
 
 /// Which of all are up.

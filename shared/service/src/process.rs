@@ -219,6 +219,7 @@ async fn serve(
         biased;
         () = shutdown.begun() => {
             tracing::info!("stopping");
+            health.set_serving(false).await;
             patiently(&mut serving).await
         }
         ended = &mut serving => {
@@ -234,7 +235,6 @@ async fn serve(
             patiently(&mut serving).await
         }
     };
-    health.set_serving(false).await;
     let answered = match answered {
         Some(answered) => answered,
         None => match tokio::time::timeout(GRACE + LAST_WAIT, &mut answering).await {
