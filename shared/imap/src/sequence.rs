@@ -76,6 +76,13 @@ impl SequenceSet {
         }
     }
 
+    /// Whether `*` is in it: then it means something whatever there is.
+    #[must_use]
+    pub fn has_largest(&self) -> bool {
+        let Self::Ranges(ranges) = self else { return false };
+        ranges.iter().any(|(a, b)| [a, b].contains(&&Bound::Largest))
+    }
+
     /// The numbers meant, with `largest` for `*`; `None` for `$`. Numbers above `largest` stay in the set.
     ///
     /// RFC 9051 §9: the ends of a range may come in any order, and `5:*` holds the largest number even if that is

@@ -93,7 +93,7 @@ fn uids(selected: &Selected, set: &SequenceSet, uid: bool) -> Result<NumberSet, 
     let uids = view.uids_of(&numbers);
     // RFC 9051 §9, seq-number: a number that is not there is an error. Of a set that also has others, those are taken,
     // as clients count on `5:*`; and asking an empty mailbox for `1:*` is asking for all there is.
-    if uids.is_empty() && !(view.count() == 0 && numbers.last().is_none_or(|last| last <= 1)) {
+    if uids.is_empty() && !(view.count() == 0 && set.has_largest()) {
         return Err(Reply::bad("There is no message with such a number").into());
     }
     Ok(uids)
