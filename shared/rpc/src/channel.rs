@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::{Extensions, HeaderValue, Request, Response};
+use http_body_util::BodyExt;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::service::Routes;
@@ -108,7 +109,10 @@ impl Service<Request<Body>> for Channel {
                 }
                 Box::pin(async move {
                     let answer = clock.bound(&path, connection.send(request, clock.ends())).await?;
-                    Ok(answer.map(|body| Body::new(ResponseBody::new(Body::new(body), clock, path, ending))))
+                    Ok(answer.map(|body| {
+                        let body = body.map_err(move |error| connection.broken(error));
+                        Body::new(ResponseBody::new(Body::new(body), clock, path, ending))
+                    }))
                 })
             }
         }

@@ -11,8 +11,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
-use tonic::Status;
 use tonic::body::Body;
+use tonic::{Code, Status};
 
 use crate::server::CALLER_HEADER;
 use crate::{ClientTls, Endpoint, Identity};
@@ -117,6 +117,16 @@ impl Connection {
     /// The error of a call that was sent: what came of it is not known.
     fn failed(&self, error: &hyper::Error) -> Status {
         Status::unavailable(format!("connection to {}: {}", self.endpoint, Chain(error)))
+    }
+
+    /// The error of an answer that broke off. What the transport can't tell better is a lost connection.
+    pub(crate) fn broken(&self, error: hyper::Error) -> Status {
+        let lost = self.failed(&error);
+        let status = Status::from_error(Box::new(error));
+        match status.code() {
+            Code::Unknown | Code::Internal => lost,
+            _ => status,
+        }
     }
 
     /// Waits for a connection, and starts making one if nobody does.

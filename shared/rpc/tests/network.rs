@@ -193,8 +193,8 @@ async fn stopping_waits_for_calls_and_not_for_endless_streams() {
         .into_inner();
     subject.alive.becomes(1).await;
     server.begin_stop();
-    let error = answers.message().await;
-    assert!(error.is_err(), "the stream is cut: {error:?}");
+    let error = answers.message().await.unwrap_err();
+    assert_eq!(error.code(), Code::Unavailable, "the stream is cut: {error:?}");
     tokio::time::timeout(Duration::from_secs(5), server.task)
         .await
         .unwrap()

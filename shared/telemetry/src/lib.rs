@@ -185,6 +185,22 @@ impl Telemetry {
     }
 }
 
+/// The id of the trace that the current span is of, in hexadecimal; empty if traces are not collected. What is stored
+/// for later work, such as a queue entry, keeps it, so that one trace can be followed across.
+#[must_use]
+pub fn trace_id() -> String {
+    use opentelemetry::trace::TraceContextExt;
+    use tracing_opentelemetry::OpenTelemetrySpanExt;
+    let context = tracing::Span::current().context();
+    let span = context.span();
+    let span = span.span_context();
+    if span.is_valid() {
+        span.trace_id().to_string()
+    } else {
+        String::new()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -210,6 +226,20 @@ mod tests {
             );
             assert!(!telemetry.trace_enabled("store", TraceKind::Protocol));
         }
+    }
+
+    #[test]
+    fn trace_id_is_that_of_the_span_or_none() {
+        assert_eq!(trace_id(), "");
+        let provider = SdkTracerProvider::builder().build();
+        let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+            let outer = tracing::info_span!("outer").entered();
+            let id = trace_id();
+            assert_eq!(id.len(), 32);
+            assert_eq!(tracing::info_span!("inner").in_scope(trace_id), id);
+            drop(outer);
+        });
     }
 
     #[test]
