@@ -81,6 +81,7 @@ fn envelope(session: &Session, transaction: &Transaction, findings: &Findings) -
         tls_version: info.tls.as_ref().map(|t| t.version.to_owned()).unwrap_or_default(),
         tls_cipher: info.tls.as_ref().map(|t| t.cipher.clone()).unwrap_or_default(),
         cid: info.cid,
+        trace_id: mox_telemetry::trace_id(),
         dsn_ret: params.ret.map(|r| r.as_str().to_owned()).unwrap_or_default(),
         dsn_envid: params.envid.clone().unwrap_or_default(),
         iprev_names: findings.iprev_names.clone(),

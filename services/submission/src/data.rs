@@ -107,6 +107,7 @@ async fn submit(session: &mut Session, transaction: Transaction, message: Messag
         smtputf8: transaction.smtputf8,
         dsn_ret: transaction.dsn_ret,
         dsn_envid: transaction.dsn_envid,
+        trace_id: mox_telemetry::trace_id(),
     };
     let size = message.len();
     match shared.sender.enqueue(submission, prepared).await {

@@ -73,6 +73,8 @@ pub struct Submission {
     pub dsn_ret: String,
     /// ENVID, as xtext.
     pub dsn_envid: String,
+    /// Of the session, so that one trace follows the message to its delivery; empty if traces are not collected.
+    pub trace_id: String,
 }
 
 /// Sends for sessions of the calling service.
@@ -129,6 +131,7 @@ impl Sender {
             smtputf8: submission.smtputf8,
             dsn_ret: submission.dsn_ret,
             dsn_envid: submission.dsn_envid,
+            trace_id: submission.trace_id,
             subject: message.subject,
             message_id: message.message_id,
             ..EnqueueRequest::default()
