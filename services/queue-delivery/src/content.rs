@@ -98,7 +98,7 @@ impl Content {
     /// The whole message, in pieces. Without its content if that was not loaded.
     #[must_use]
     pub fn stream(&self) -> BoxStream<'static, std::io::Result<Bytes>> {
-        let content = self.read.get().map(mox_spool::Message::bytes);
+        let content = self.read.get().map(Message::bytes);
         stream::iter([Some(self.prefix.clone()), content].into_iter().flatten().map(Ok)).boxed()
     }
 

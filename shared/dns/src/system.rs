@@ -248,10 +248,18 @@ impl SystemResolver {
 #[async_trait]
 impl Resolver for SystemResolver {
     async fn lookup(&self, name: &str, record: RecordType) -> Result<Answer<Record>, Error> {
-        match tokio::time::timeout(QUESTION_TIMEOUT, self.ask(name, record)).await {
-            Ok(answer) => answer,
-            Err(_) => Err(Error::new(name, record, Reason::Timeout, Status::Indeterminate)),
+        let answer = tokio::time::timeout(QUESTION_TIMEOUT, self.ask(name, record)).await;
+        let answer = answer.unwrap_or_else(|_| Err(Error::new(name, record, Reason::Timeout, Status::Indeterminate)));
+        if let Err(error) = &answer
+            && error.reason == Reason::Bogus
+        {
+            tracing::warn!(
+                %error,
+                "if this is so for every name, the DNS servers that are asked leave out DNSSEC records: ask others, or do \
+                 not validate"
+            );
         }
+        answer
     }
 }
 

@@ -26,7 +26,7 @@ fn pair(ids: &[u64]) -> Vec<Bytes> {
         .collect()
 }
 
-fn decode_pairs(values: Vec<Option<Value>>) -> Result<Vec<Option<Stored>>, QueueError> {
+fn decode_pairs(values: &[Option<Value>]) -> Result<Vec<Option<Stored>>, QueueError> {
     values
         .chunks_exact(2)
         .map(|two| match two {
@@ -49,12 +49,12 @@ pub(super) fn decode_entry(data: &Bytes) -> Result<Entry, QueueError> {
 
 /// Entries in the order asked; those that left the queue are `None`.
 pub(super) async fn load(db: &dyn Engine, ids: &[u64]) -> Result<Vec<Option<Stored>>, QueueError> {
-    decode_pairs(db.get_many(pair(ids)).await?)
+    decode_pairs(&db.get_many(pair(ids)).await?)
 }
 
 /// As [`load`], as of a moment.
 pub(super) async fn load_at(snapshot: &dyn Snapshot, ids: &[u64]) -> Result<Vec<Option<Stored>>, QueueError> {
-    decode_pairs(snapshot.get_many(pair(ids)).await?)
+    decode_pairs(&snapshot.get_many(pair(ids)).await?)
 }
 
 /// The recipient's domain as the indices have it. What is no address has none; it is found by that, too.
