@@ -243,7 +243,26 @@ fn reason(error: &clap::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn nothing_that_is_typed_makes_it_panic(
+            words in prop::collection::vec("(queue|list|config|account|add|loglevels|-{0,3}[a-z=<>0-9]{0,8})", 0..8),
+        ) {
+            let _ = parse(&words);
+        }
+
+        #[test]
+        fn every_value_arrives_as_it_is(value in "\\PC{1,20}") {
+            let (_, _, matches) = run(&["queue", "list", "-from", &value]);
+            prop_assert_eq!(matches.get_one::<String>("from"), Some(&value));
+            let (_, _, matches) = run(&["setaccountpassword", "--", &value]);
+            prop_assert_eq!(matches.get_one::<String>("account"), Some(&value));
+        }
+    }
 
     fn given(line: &[&str]) -> Parsed {
         parse(&line.iter().map(ToString::to_string).collect::<Vec<_>>())

@@ -46,6 +46,7 @@ impl From<ChangeError> for Status {
                 status.code(),
                 format!("the store did not take it: {}", status.message()),
             ),
+            ChangeError::Later(status) => Status::new(status.code(), text),
             ChangeError::Json(_) | ChangeError::Internal(_) => Status::internal(text),
         }
     }

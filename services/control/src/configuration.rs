@@ -44,6 +44,13 @@ pub enum ChangeError {
     /// The store did not take it.
     #[error("the configuration is right, but the store did not take it: {0}")]
     Store(Box<tonic::Status>),
+    /// The file was changed, but the store did not take it.
+    #[error(
+        "the change is in domains.toml, but not in force, since the store did not take it ({}): it is tried again every \
+         second",
+        .0.message()
+    )]
+    Later(Box<tonic::Status>),
     /// The snapshot cannot be made.
     #[error("writing the configuration as JSON: {0}")]
     Json(serde_json::Error),
@@ -172,7 +179,10 @@ impl Configuration {
         // Until the store has it, the file counts as changed, and is tried again.
         seen.stamp = None;
         let stamp = Stamp::of(&self.file);
-        let version = self.commit(config).await?;
+        let version = self.commit(config).await.map_err(|error| match error {
+            ChangeError::Store(status) => ChangeError::Later(status),
+            other => other,
+        })?;
         seen.stamp = stamp;
         seen.error = None;
         Ok(version)

@@ -385,8 +385,20 @@ fn below<'t>(table: &'t mut Table, path: &[&str]) -> Result<&'t mut dyn TableLik
 #[cfg(test)]
 mod tests {
     use mox_config::{Source, Static};
+    use proptest::prelude::*;
 
     use super::*;
+
+    proptest! {
+        /// Whatever is added is refused, or makes a file that is good and says so.
+        #[test]
+        fn what_is_added_is_there(name in "[a-zA-Z0-9. \\\\\"'_-]{1,12}", localpart in "[a-zA-Z0-9+.'\"#-]{1,12}") {
+            let Ok(address) = format!("{localpart}@example.org").parse::<Address>() else { return Ok(()) };
+            let Ok((_, config)) = edited(|e| e.add_account(&name, &address)) else { return Ok(()) };
+            let destinations = &config.accounts[&name].destinations;
+            prop_assert!(destinations.contains_key(&AddressPattern::Address(address)));
+        }
+    }
 
     const TEXT: &str = r#"# Ours.
 [domains."example.org"] # the first
