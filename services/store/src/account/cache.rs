@@ -175,7 +175,10 @@ impl Accounts {
         let state = State::load(&*snapshot, account.id).await?;
         let (before, loaded) = {
             let shared = account.shared.read();
-            (shared.state.as_ref().map(State::modseq), shared.indexes.keys().copied().collect::<Vec<_>>())
+            (
+                shared.state.as_ref().map(State::modseq),
+                shared.indexes.keys().copied().collect::<Vec<_>>(),
+            )
         };
         let mut deltas = Vec::new();
         match before {
@@ -213,11 +216,18 @@ impl Accounts {
 
     /// Reads the index of a mailbox. The caller holds [`Account::loading`].
     async fn load_index(&self, account: &Account, mailbox: MailboxId) -> Result<(State, Index), AccountError> {
-        account.shared.write().indexes.insert(mailbox, Slot::Loading(Vec::new()));
+        account
+            .shared
+            .write()
+            .indexes
+            .insert(mailbox, Slot::Loading(Vec::new()));
         let _guard = LoadingGuard { account, mailbox };
         // From now on changes are kept for us; those that the snapshot has too are passed over.
         let snapshot = self.0.db.snapshot().await?;
-        let value = snapshot.get(keys::account(account.id)).await?.ok_or(AccountError::AccountGone)?;
+        let value = snapshot
+            .get(keys::account(account.id))
+            .await?
+            .ok_or(AccountError::AccountGone)?;
         let modseq = mox_proto::record::v1::Account::decode(value.data)
             .map_err(|_| AccountError::Damaged("an account"))?
             .modseq;
@@ -239,7 +249,10 @@ impl Accounts {
                 return Err(AccountError::NoMailbox);
             };
             index.apply(std::mem::take(waiting).iter().filter(|d| d.modseq > modseq));
-            let slot = Slot::Ready { index: index.clone(), used: AtomicU64::new(self.0.tick()) };
+            let slot = Slot::Ready {
+                index: index.clone(),
+                used: AtomicU64::new(self.0.tick()),
+            };
             self.0.index_bytes.fetch_add(slot.bytes(), Ordering::Relaxed);
             shared.indexes.insert(mailbox, slot);
             (shared.state.clone().ok_or(AccountError::AccountGone)?, index)
@@ -287,7 +300,14 @@ async fn replay(
         let found = changes(snapshot, account.id, mailbox, since).await?;
         for range in &found.vanished {
             for uid in range.first..=range.last {
-                deltas.push((mailbox, Delta { uid, modseq: found.modseq, row: None }));
+                deltas.push((
+                    mailbox,
+                    Delta {
+                        uid,
+                        modseq: found.modseq,
+                        row: None,
+                    },
+                ));
             }
         }
         let mut left = Some(found.changed.clone());
@@ -295,7 +315,14 @@ async fn replay(
             let reader = FromSnapshot(snapshot);
             let (rows, next) = rows::read(&reader, account.id, mailbox, &now, REPLAY_ROWS).await?;
             for (uid, row) in rows {
-                deltas.push((mailbox, Delta { uid, modseq: row.modseq, row: Some(IndexRow::new(uid, &row)) }));
+                deltas.push((
+                    mailbox,
+                    Delta {
+                        uid,
+                        modseq: row.modseq,
+                        row: Some(IndexRow::new(uid, &row)),
+                    },
+                ));
             }
             left = next.map(|next| ranges::from(&now, next));
         }

@@ -41,7 +41,11 @@ pub async fn changes(
 ) -> Result<Changes, AccountError> {
     let range = keys::change(account, since.saturating_add(1))..keys::account_table(account, keys::TABLE_LOG).end;
     let page = snapshot.scan(range, Limit::rows(ENTRIES_MAX), Order::Ascending).await?;
-    let mut found = Changes { modseq: since, more: page.more, ..Changes::default() };
+    let mut found = Changes {
+        modseq: since,
+        more: page.more,
+        ..Changes::default()
+    };
     let id = mailbox.to_bytes();
     let mut size = 0;
     for (key, value) in page.rows {

@@ -25,7 +25,10 @@ pub fn init(
     created: i64,
 ) -> Result<(), Status> {
     let mut mailboxes: Vec<(String, Vec<String>)> = vec![(INBOX.to_owned(), Vec::new())];
-    let uses = initial.special_use.iter().map(|(special_use, name)| (name, Some(special_use)));
+    let uses = initial
+        .special_use
+        .iter()
+        .map(|(special_use, name)| (name, Some(special_use)));
     let mut named: Vec<_> = uses.chain(initial.regular.iter().map(|name| (name, None))).collect();
     named.sort();
     for (name, special_use) in named {
@@ -59,7 +62,11 @@ pub fn init(
         commit.put(keys::mailbox(id, mailbox), value.encode_to_vec());
         commit.put(keys::subscription(id, &name), Bytes::new());
         let id = mailbox.to_bytes();
-        change.mailboxes.push(MailboxChange { mailbox_id: id, mailbox_changed: true, ..MailboxChange::default() });
+        change.mailboxes.push(MailboxChange {
+            mailbox_id: id,
+            mailbox_changed: true,
+            ..MailboxChange::default()
+        });
     }
     commit.put(keys::change(id, modseq), change.encode_to_vec());
     let account = record::Account {

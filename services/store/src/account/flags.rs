@@ -47,12 +47,18 @@ impl Wanted {
     /// If there are unknown bits, too many keywords, or one that is no atom.
     pub fn new(flags: &Flags) -> Result<Self, AccountError> {
         if flags.bits & !ALL_BITS != 0 {
-            return Err(AccountError::Invalid(format!("flags {:#x} are not known", flags.bits & !ALL_BITS)));
+            return Err(AccountError::Invalid(format!(
+                "flags {:#x} are not known",
+                flags.bits & !ALL_BITS
+            )));
         }
         if flags.keywords.len() > MESSAGE_KEYWORDS_MAX {
             return Err(AccountError::Limit("at most 100 keywords a message"));
         }
-        let mut wanted = Self { bits: flags.bits, keywords: Vec::new() };
+        let mut wanted = Self {
+            bits: flags.bits,
+            keywords: Vec::new(),
+        };
         for keyword in &flags.keywords {
             let keyword = keyword_form(keyword)?;
             match KEYWORD_BITS.iter().find(|(name, _)| *name == keyword) {
@@ -131,7 +137,11 @@ impl KeywordTable {
     /// The texts of numbers, sorted.
     #[must_use]
     pub fn texts(&self, numbers: &[u32]) -> Vec<String> {
-        let mut texts: Vec<String> = numbers.iter().filter_map(|n| self.text(*n)).map(|t| t.to_string()).collect();
+        let mut texts: Vec<String> = numbers
+            .iter()
+            .filter_map(|n| self.text(*n))
+            .map(ToString::to_string)
+            .collect();
         texts.sort_unstable();
         texts
     }
@@ -142,7 +152,10 @@ mod tests {
     use super::*;
 
     fn wanted(keywords: &[&str]) -> Result<Wanted, AccountError> {
-        Wanted::new(&Flags { bits: SEEN, keywords: keywords.iter().map(|k| (*k).to_owned()).collect() })
+        Wanted::new(&Flags {
+            bits: SEEN,
+            keywords: keywords.iter().map(|k| (*k).to_owned()).collect(),
+        })
     }
 
     #[test]
@@ -159,7 +172,13 @@ mod tests {
         }
         let many: Vec<String> = (0..101).map(|n| format!("k{n}")).collect();
         assert!(wanted(&many.iter().map(String::as_str).collect::<Vec<_>>()).is_err());
-        assert!(Wanted::new(&Flags { bits: 1 << 20, keywords: vec![] }).is_err());
+        assert!(
+            Wanted::new(&Flags {
+                bits: 1 << 20,
+                keywords: vec![]
+            })
+            .is_err()
+        );
     }
 
     #[test]

@@ -100,7 +100,9 @@ impl Watcher {
         if let Some(hub) = self.hub.upgrade() {
             let mut watched = hub.watched.lock();
             let watched = watched.entry(account).or_default();
-            watched.subscriptions.insert((self.number, subscription), self.pending.clone());
+            watched
+                .subscriptions
+                .insert((self.number, subscription), self.pending.clone());
             self.accounts.insert(subscription, account);
         }
     }

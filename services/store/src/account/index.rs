@@ -164,7 +164,10 @@ impl Index {
     /// Where the first row with at least this UID is: chunk, and row in it.
     fn seek(&self, uid: u32) -> (usize, usize) {
         let chunk = self.chunks.partition_point(|c| c.last() < uid);
-        let at = self.chunks.get(chunk).map_or(0, |c| c.uids.partition_point(|u| *u < uid));
+        let at = self
+            .chunks
+            .get(chunk)
+            .map_or(0, |c| c.uids.partition_point(|u| *u < uid));
         (chunk, at)
     }
 
@@ -235,7 +238,10 @@ impl Index {
         let mut rest = others.as_slice();
         while let Some((uid, _)) = rest.first() {
             // A row below the first of a chunk and above the last of the one before belongs into the later one.
-            let at = self.chunks.partition_point(|c| c.last() < *uid).min(self.chunks.len().saturating_sub(1));
+            let at = self
+                .chunks
+                .partition_point(|c| c.last() < *uid)
+                .min(self.chunks.len().saturating_sub(1));
             let end = match self.chunks.get(at + 1) {
                 Some(_) => rest.partition_point(|(uid, _)| *uid <= self.chunks[at].last()).max(1),
                 None => rest.len(),
@@ -260,7 +266,9 @@ impl Index {
             return; // No rows: what would be removed is not there, and what is new was added at the end.
         };
         let before = chunk.uids.len();
-        let in_place = numbered.iter().all(|(uid, row)| row.is_some() && chunk.uids.binary_search(uid).is_ok());
+        let in_place = numbered
+            .iter()
+            .all(|(uid, row)| row.is_some() && chunk.uids.binary_search(uid).is_ok());
         if in_place {
             let chunk = Arc::make_mut(chunk);
             for (uid, row) in numbered {
@@ -318,7 +326,6 @@ impl Index {
     pub fn uids(&self) -> impl Iterator<Item = u32> {
         self.chunks.iter().flat_map(|c| c.uids.iter().copied())
     }
-
 }
 
 #[cfg(test)]
@@ -331,7 +338,14 @@ mod tests {
 
     fn row(uid: u32, flags: u32, modseq: u64) -> IndexRow {
         let keywords: Vec<u32> = (0..flags % 3).collect();
-        IndexRow { uid, flags, keywords: keywords.into(), modseq, size: u64::from(uid) * 7, received: i64::from(uid) }
+        IndexRow {
+            uid,
+            flags,
+            keywords: keywords.into(),
+            modseq,
+            size: u64::from(uid) * 7,
+            received: i64::from(uid),
+        }
     }
 
     #[test]
@@ -340,12 +354,22 @@ mod tests {
         for uid in 1..=10_000 {
             index.push(&row(uid, 0, 1));
         }
-        assert_eq!(index.chunks().iter().map(|c| c.uids[0]).collect::<Vec<_>>(), [1, 4097, 8193]);
+        assert_eq!(
+            index.chunks().iter().map(|c| c.uids[0]).collect::<Vec<_>>(),
+            [1, 4097, 8193]
+        );
         let reader = index.clone();
-        index.apply(&[Delta { uid: 5000, modseq: 2, row: None }]);
+        index.apply(&[Delta {
+            uid: 5000,
+            modseq: 2,
+            row: None,
+        }]);
         assert_eq!((reader.len(), index.len()), (10_000, 9_999));
         assert!(reader.get(5000).is_some() && index.get(5000).is_none());
-        assert!(Arc::ptr_eq(&reader.chunks[0], &index.chunks[0]), "chunks that did not change are shared");
+        assert!(
+            Arc::ptr_eq(&reader.chunks[0], &index.chunks[0]),
+            "chunks that did not change are shared"
+        );
     }
 
     proptest! {

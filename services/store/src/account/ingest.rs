@@ -39,7 +39,9 @@ pub async fn ingest(content: Bytes) -> Result<Ingested, AccountError> {
     if !large {
         return Ok(read());
     }
-    tokio::task::spawn_blocking(read).await.map_err(|_| AccountError::Engine(EngineError::Closed))
+    tokio::task::spawn_blocking(read)
+        .await
+        .map_err(|_| AccountError::Engine(EngineError::Closed))
 }
 
 impl Ingested {
@@ -81,6 +83,9 @@ mod tests {
         let read = ingest(Bytes::from_static(content)).await.unwrap();
         let moved = Computed::decode(read.computed(prefix.len() as u64)).unwrap();
         assert_eq!(moved, mox_message::computed_with_prefix(prefix, content));
-        assert_eq!(Computed::decode(read.computed(0)).unwrap(), mox_message::computed(content));
+        assert_eq!(
+            Computed::decode(read.computed(0)).unwrap(),
+            mox_message::computed(content)
+        );
     }
 }

@@ -14,8 +14,8 @@ mod hub;
 mod index;
 mod ingest;
 mod names;
-pub mod ops;
 mod notify;
+pub mod ops;
 mod pack;
 mod purge;
 mod ranges;
@@ -42,7 +42,9 @@ pub use index::{Chunk, Index, IndexRow};
 pub use ingest::{Facts, Ingested, ingest};
 pub use names::{INBOX, canonical};
 pub use pack::{Columns, Packer, join as join_rows};
-pub use ranges::{Collector, RANGES_MAX, contains, from as ranges_from, normalize, of as ranges_of, span as ranges_span};
+pub use ranges::{
+    Collector, RANGES_MAX, contains, from as ranges_from, normalize, of as ranges_of, span as ranges_span,
+};
 pub use rows::{FromSnapshot, Reader, read as read_rows};
 pub use state::{Mailbox, State};
 pub use threads::{Thread, find as find_thread};
@@ -159,7 +161,9 @@ impl Accounts {
             // Only this map refers to it: nobody can begin to use it while the map is locked.
             let idle = Arc::strong_count(account) == 1 && account.used.load(Ordering::Relaxed) < median;
             if idle {
-                self.0.index_bytes.fetch_sub(account.shared.read().bytes(), Ordering::Relaxed);
+                self.0
+                    .index_bytes
+                    .fetch_sub(account.shared.read().bytes(), Ordering::Relaxed);
             }
             !idle
         });

@@ -32,7 +32,10 @@ pub fn canonical(name: &str) -> Result<String, AccountError> {
     }
     // RFC 9051 §5.1: control characters (RFC 5198 §2) and line separators do not belong into names; "*" and "%" could
     // not be asked for in LIST; "#" at the start is reserved for namespaces.
-    if name.chars().any(|c| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')) {
+    if name
+        .chars()
+        .any(|c| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}'))
+    {
         return invalid("has control characters");
     }
     if name.contains(['*', '%']) {
@@ -73,7 +76,8 @@ pub fn parents(name: &str) -> impl Iterator<Item = &str> {
 /// Whether `name` lies below `parent`.
 #[must_use]
 pub fn is_below(name: &str, parent: &str) -> bool {
-    name.strip_prefix(parent).is_some_and(|rest| rest.starts_with(SEPARATOR))
+    name.strip_prefix(parent)
+        .is_some_and(|rest| rest.starts_with(SEPARATOR))
 }
 
 #[cfg(test)]
@@ -93,7 +97,20 @@ mod tests {
         ] {
             assert_eq!(canonical(given).unwrap(), canon);
         }
-        for bad in ["", "/", "a/", "/a", "a//b", "a\nb", "a*", "%", "#x", "a/../b", &"x".repeat(1001), &"a/".repeat(60)] {
+        for bad in [
+            "",
+            "/",
+            "a/",
+            "/a",
+            "a//b",
+            "a\nb",
+            "a*",
+            "%",
+            "#x",
+            "a/../b",
+            &"x".repeat(1001),
+            &"a/".repeat(60),
+        ] {
             assert!(canonical(bad).is_err(), "{bad:?}");
         }
     }

@@ -106,7 +106,9 @@ impl<'a> Packer<'a> {
         if let Some(number) = self.sets.get(keywords) {
             return *number;
         }
-        let set = KeywordSet { keywords: self.table.texts(keywords) };
+        let set = KeywordSet {
+            keywords: self.table.texts(keywords),
+        };
         self.bytes += 4 + set.keywords.iter().map(|k| k.len() + 2).sum::<usize>();
         self.rows.keyword_sets.push(set);
         let number = u32::try_from(self.rows.keyword_sets.len()).unwrap_or(u32::MAX);
@@ -140,17 +142,33 @@ pub fn join(rows: &mut Rows, more: Rows) {
         return;
     }
     let last_uid = rows.uid_delta.iter().fold(0u32, |uid, delta| uid.wrapping_add(*delta));
-    let last_modseq = rows.modseq_delta.iter().fold(0i64, |modseq, delta| modseq.wrapping_add(*delta));
+    let last_modseq = rows
+        .modseq_delta
+        .iter()
+        .fold(0i64, |modseq, delta| modseq.wrapping_add(*delta));
     let before = rows.uid_delta.len();
     let added = more.uid_delta.len();
-    rows.uid_delta.extend(more.uid_delta.iter().enumerate().map(|(n, d)| if n == 0 { d - last_uid } else { *d }));
-    rows.modseq_delta
-        .extend(more.modseq_delta.iter().enumerate().map(|(n, d)| if n == 0 { d - last_modseq } else { *d }));
+    rows.uid_delta.extend(
+        more.uid_delta
+            .iter()
+            .enumerate()
+            .map(|(n, d)| if n == 0 { d - last_uid } else { *d }),
+    );
+    rows.modseq_delta.extend(
+        more.modseq_delta
+            .iter()
+            .enumerate()
+            .map(|(n, d)| if n == 0 { d - last_modseq } else { *d }),
+    );
     rows.flags.extend(more.flags);
     if !rows.keyword_set.is_empty() || !more.keyword_set.is_empty() {
         rows.keyword_set.resize(before, 0);
         let offset = u32::try_from(rows.keyword_sets.len()).unwrap_or(u32::MAX);
-        rows.keyword_set.extend(more.keyword_set.iter().map(|set| if *set == 0 { 0 } else { set + offset }));
+        rows.keyword_set.extend(
+            more.keyword_set
+                .iter()
+                .map(|set| if *set == 0 { 0 } else { set + offset }),
+        );
         rows.keyword_set.resize(before + added, 0);
         rows.keyword_sets.extend(more.keyword_sets);
     }
@@ -180,7 +198,11 @@ mod tests {
                 uid += rows.uid_delta[n];
                 modseq += rows.modseq_delta[n];
                 let set = rows.keyword_set.get(n).copied().unwrap_or(0) as usize;
-                let keywords = if set == 0 { vec![] } else { rows.keyword_sets[set - 1].keywords.clone() };
+                let keywords = if set == 0 {
+                    vec![]
+                } else {
+                    rows.keyword_sets[set - 1].keywords.clone()
+                };
                 (uid, rows.flags[n], keywords, modseq as u64)
             })
             .collect()
@@ -192,7 +214,12 @@ mod tests {
         for k in ["b", "a"] {
             table.ensure(k).unwrap();
         }
-        let rows = vec![(3, 1, vec![], 9), (4, 2, vec![0, 1], 7), (90, 3, vec![1], 7), (91, 0, vec![0, 1], 10)];
+        let rows = vec![
+            (3, 1, vec![], 9),
+            (4, 2, vec![0, 1], 7),
+            (90, 3, vec![1], 7),
+            (91, 0, vec![0, 1], 10),
+        ];
         let packed = pack(&rows, &table);
         let expected: Vec<_> = rows.iter().map(|(u, f, k, m)| (*u, *f, table.texts(k), *m)).collect();
         assert_eq!(unpack(&packed), expected);
@@ -212,7 +239,14 @@ mod tests {
         let mut n = 0;
         while !packer.is_full() {
             n += 1;
-            packer.push(n, n % 2000, &[], u64::from(n) * 1000, u64::from(n) * 3000, 1_700_000_000 - i64::from(n));
+            packer.push(
+                n,
+                n % 2000,
+                &[],
+                u64::from(n) * 1000,
+                u64::from(n) * 3000,
+                1_700_000_000 - i64::from(n),
+            );
         }
         let size = packer.finish().encoded_len();
         assert!((ROWS_BYTES / 10 * 9..1 << 20).contains(&size), "{size}");

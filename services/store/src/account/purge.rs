@@ -35,7 +35,10 @@ impl Accounts {
     pub async fn purge(&self) -> Result<(), AccountError> {
         let mut left = Some(keys::deleted_mailboxes());
         while let Some(range) = left.take() {
-            let page = self.db().scan(range.clone(), Limit::rows(PAGE), Order::Ascending).await?;
+            let page = self
+                .db()
+                .scan(range.clone(), Limit::rows(PAGE), Order::Ascending)
+                .await?;
             left = page.rest(&range);
             for (key, _) in page.rows {
                 let (account, mailbox) =

@@ -15,7 +15,10 @@ pub fn normalize(ranges: &[UidRange], uid_next: u32) -> Vec<UidRange> {
         .map(|r| {
             let (a, b) = (end(r.first), end(r.last));
             // RFC 9051 §9, seq-range: the order of the ends does not matter.
-            UidRange { first: a.min(b).max(1), last: a.max(b).min(highest) }
+            UidRange {
+                first: a.min(b).max(1),
+                last: a.max(b).min(highest),
+            }
         })
         .filter(|r| r.first <= r.last)
         .collect();
@@ -36,7 +39,10 @@ pub fn from(ranges: &[UidRange], uid: u32) -> Vec<UidRange> {
     ranges
         .iter()
         .filter(|r| r.last >= uid)
-        .map(|r| UidRange { first: r.first.max(uid), last: r.last })
+        .map(|r| UidRange {
+            first: r.first.max(uid),
+            last: r.last,
+        })
         .collect()
 }
 
@@ -66,12 +72,18 @@ pub fn subtract(ranges: &[UidRange], others: &[UidRange]) -> Vec<UidRange> {
                 break;
             }
             if first < u64::from(other.first) {
-                out.push(UidRange { first: first as u32, last: other.first - 1 });
+                out.push(UidRange {
+                    first: first as u32,
+                    last: other.first - 1,
+                });
             }
             first = u64::from(other.last) + 1;
         }
         if first <= u64::from(range.last) {
-            out.push(UidRange { first: first as u32, last: range.last });
+            out.push(UidRange {
+                first: first as u32,
+                last: range.last,
+            });
         }
     }
     out
@@ -125,12 +137,20 @@ mod tests {
     use super::*;
 
     fn ranges(list: &[(u32, u32)]) -> Vec<UidRange> {
-        list.iter().map(|(first, last)| UidRange { first: *first, last: *last }).collect()
+        list.iter()
+            .map(|(first, last)| UidRange {
+                first: *first,
+                last: *last,
+            })
+            .collect()
     }
 
     #[test]
     fn ranges_are_put_in_order() {
-        assert_eq!(normalize(&ranges(&[(5, 3), (1, 2), (9, 0)]), 8), ranges(&[(1, 5), (7, 7)]));
+        assert_eq!(
+            normalize(&ranges(&[(5, 3), (1, 2), (9, 0)]), 8),
+            ranges(&[(1, 5), (7, 7)])
+        );
         assert_eq!(normalize(&ranges(&[(0, 0)]), 1), ranges(&[]));
         assert_eq!(normalize(&ranges(&[(1, u32::MAX)]), 4), ranges(&[(1, 3)]));
         assert_eq!(from(&ranges(&[(1, 5), (7, 9)]), 4), ranges(&[(4, 5), (7, 9)]));

@@ -24,11 +24,7 @@ pub trait Reader: Sync {
     /// Values of keys, in the order asked.
     fn get_many(&self, keys: Vec<Bytes>) -> impl Future<Output = Result<Vec<Option<Bytes>>, AccountError>> + Send;
     /// About so many rows of a range from its start, and what is left of the range if there is more.
-    fn scan(
-        &self,
-        range: Range<Bytes>,
-        rows: usize,
-    ) -> impl Future<Output = Result<Scanned, AccountError>> + Send;
+    fn scan(&self, range: Range<Bytes>, rows: usize) -> impl Future<Output = Result<Scanned, AccountError>> + Send;
 }
 
 /// Keys and values, and what is left of the range that was scanned.
@@ -39,13 +35,22 @@ pub struct FromSnapshot<'a>(pub &'a dyn Snapshot);
 
 impl Reader for FromSnapshot<'_> {
     async fn get_many(&self, keys: Vec<Bytes>) -> Result<Vec<Option<Bytes>>, AccountError> {
-        Ok(self.0.get_many(keys).await?.into_iter().map(|v| v.map(|v| v.data)).collect())
+        Ok(self
+            .0
+            .get_many(keys)
+            .await?
+            .into_iter()
+            .map(|v| v.map(|v| v.data))
+            .collect())
     }
 
     async fn scan(&self, range: Range<Bytes>, rows: usize) -> Result<Scanned, AccountError> {
         let page = self.0.scan(range.clone(), Limit::rows(rows), Order::Ascending).await?;
         let rest = page.rest(&range);
-        Ok((page.rows.into_iter().map(|(key, value)| (key, value.data)).collect(), rest))
+        Ok((
+            page.rows.into_iter().map(|(key, value)| (key, value.data)).collect(),
+            rest,
+        ))
     }
 }
 
@@ -89,7 +94,10 @@ pub async fn read(
         while let Some(range) = left.take() {
             let (found, rest) = reader.scan(range, most.saturating_sub(rows.len())).await?;
             for (key, value) in found {
-                rows.push((keys::parse_row(&key).ok_or(AccountError::Damaged("a row"))?, decode(value)?));
+                rows.push((
+                    keys::parse_row(&key).ok_or(AccountError::Damaged("a row"))?,
+                    decode(value)?,
+                ));
             }
             left = rest;
             if let (true, Some((last, _)), true) = (rows.len() >= most, rows.last(), left.is_some()) {

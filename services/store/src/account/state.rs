@@ -74,7 +74,9 @@ impl Counts {
         self.unseen = self.unseen.saturating_sub(u32::from(flags & SEEN == 0));
         self.deleted = self.deleted.saturating_sub(u32::from(flags & DELETED != 0));
         self.size = self.size.saturating_sub(size);
-        self.deleted_size = self.deleted_size.saturating_sub(if flags & DELETED == 0 { 0 } else { size });
+        self.deleted_size = self
+            .deleted_size
+            .saturating_sub(if flags & DELETED == 0 { 0 } else { size });
     }
 }
 
@@ -150,9 +152,11 @@ impl State {
     /// # Errors
     /// If it does not exist, or cannot be read.
     pub async fn load(snapshot: &dyn Snapshot, account: AccountId) -> Result<Self, AccountError> {
-        let value = snapshot.get(keys::account(account)).await?.ok_or(AccountError::AccountGone)?;
-        let record =
-            record::Account::decode(value.data).map_err(|_| AccountError::Damaged("an account"))?;
+        let value = snapshot
+            .get(keys::account(account))
+            .await?
+            .ok_or(AccountError::AccountGone)?;
+        let record = record::Account::decode(value.data).map_err(|_| AccountError::Damaged("an account"))?;
         let mut state = Self {
             account,
             version: value.version,
@@ -261,7 +265,11 @@ impl State {
     pub fn list(&self) -> Vec<mail::Mailbox> {
         let mut list = Vec::with_capacity(self.mailboxes.size());
         list.extend(self.named(INBOX).map(|m| self.shown(m)));
-        let mut subscribed = self.subscriptions.iter().filter(|n| !self.names.contains_key(*n)).peekable();
+        let mut subscribed = self
+            .subscriptions
+            .iter()
+            .filter(|n| !self.names.contains_key(*n))
+            .peekable();
         let ghost = |name: &Arc<str>| mail::Mailbox {
             name: name.to_string(),
             subscribed: true,

@@ -32,11 +32,21 @@ pub async fn find(db: &Db, account: AccountId, facts: &Facts) -> Result<Thread, 
         let range = keys::message_ids(account, &digest(reference));
         let page = db.scan(range, Limit::rows(1), Order::Ascending).await?;
         if let Some((key, value)) = page.rows.into_iter().next() {
-            let parent = key.len().checked_sub(16).and_then(|at| MessageId::try_from(&key[at..]).ok());
-            return Ok(Thread { id: Some(value.data), parent, missing_link: n > 0 });
+            let parent = key
+                .len()
+                .checked_sub(16)
+                .and_then(|at| MessageId::try_from(&key[at..]).ok());
+            return Ok(Thread {
+                id: Some(value.data),
+                parent,
+                missing_link: n > 0,
+            });
         }
     }
-    Ok(Thread { missing_link: !references.is_empty(), ..Thread::default() })
+    Ok(Thread {
+        missing_link: !references.is_empty(),
+        ..Thread::default()
+    })
 }
 
 /// What a canonical Message-ID is found under: of a fixed length, whatever its own.

@@ -211,7 +211,12 @@ impl AccountTx {
         }
         // RFC 9051 §2.3.1.1: a mailbox that is made again under a name gets a greater UIDVALIDITY. Time serves for an
         // account that is made again, or restored from a backup.
-        let uid_validity = self.state.record.next_uid_validity.max(u32::try_from(self.now).unwrap_or(1)).max(1);
+        let uid_validity = self
+            .state
+            .record
+            .next_uid_validity
+            .max(u32::try_from(self.now).unwrap_or(1))
+            .max(1);
         self.state.record.next_uid_validity = uid_validity.saturating_add(1);
         let modseq = self.modseq();
         let id = MailboxId::new();
@@ -330,7 +335,9 @@ impl AccountTx {
     pub fn insert_row(&mut self, mailbox: MailboxId, mut row: record::Row) -> Result<u32, AccountError> {
         let uid = self.state.mailbox(mailbox)?.uid_next;
         if uid == u32::MAX {
-            return Err(AccountError::Limit("the mailbox has used up its UIDs: move its messages to a new one"));
+            return Err(AccountError::Limit(
+                "the mailbox has used up its UIDs: move its messages to a new one",
+            ));
         }
         row.modseq = self.modseq();
         row.create_modseq = row.modseq;
@@ -400,7 +407,11 @@ impl AccountTx {
     pub async fn messages(&self, ids: &[MessageId]) -> Result<Vec<Option<record::Message>>, AccountError> {
         let keys = ids.iter().map(|id| keys::message(self.account(), *id)).collect();
         let decode = |v: Bytes| record::Message::decode(v).map_err(|_| AccountError::Damaged("a message"));
-        self.get_many(keys).await?.into_iter().map(|v| v.map(decode).transpose()).collect()
+        self.get_many(keys)
+            .await?
+            .into_iter()
+            .map(|v| v.map(decode).transpose())
+            .collect()
     }
 
     /// Whether nothing would be written.
@@ -451,7 +462,11 @@ impl AccountTx {
         }
         commit.put(keys::account(account), self.state.record.encode_to_vec());
         commit.append(self.extra);
-        Finished { commit, state: self.state, deltas: self.deltas }
+        Finished {
+            commit,
+            state: self.state,
+            deltas: self.deltas,
+        }
     }
 }
 

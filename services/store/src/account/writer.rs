@@ -154,7 +154,11 @@ impl Accounts {
         let (reply, answer) = oneshot::channel();
         let start = {
             let mut jobs = account.jobs.lock();
-            jobs.waiting.push_back(Job { op: Box::new(op), key, reply });
+            jobs.waiting.push_back(Job {
+                op: Box::new(op),
+                key,
+                reply,
+            });
             !std::mem::replace(&mut jobs.running, true)
         };
         if start {
@@ -199,7 +203,15 @@ impl Accounts {
         let this = self.clone();
         // In a task of its own: that the caller goes away must not end a commit halfway.
         tokio::spawn(async move {
-            this.execute(&accounts, vec![Job { op: Box::new(op), key, reply }]).await;
+            this.execute(
+                &accounts,
+                vec![Job {
+                    op: Box::new(op),
+                    key,
+                    reply,
+                }],
+            )
+            .await;
         });
         decode::<O>(answer.await)
     }
@@ -237,7 +249,12 @@ impl Accounts {
         let mut txs = Vec::with_capacity(accounts.len());
         for (account, version) in accounts.iter().zip(versions) {
             // What fails or changes nothing is not checked by a commit, so the state has to be that of now.
-            let known = account.shared.read().state.clone().filter(|s| Some(s.version) == version);
+            let known = account
+                .shared
+                .read()
+                .state
+                .clone()
+                .filter(|s| Some(s.version) == version);
             let state = match known {
                 Some(state) => Ok(state),
                 None => self.reload(account).await,
@@ -255,7 +272,11 @@ impl Accounts {
         }
         let (planned, again) = plan(&mut txs, jobs, self.now()).await;
         if planned.is_empty() {
-            return if again.is_empty() { Attempt::Done } else { Attempt::Again(again) };
+            return if again.is_empty() {
+                Attempt::Done
+            } else {
+                Attempt::Again(again)
+            };
         }
         let frees = planned.iter().all(|p| p.job.op.frees());
         let mut commit = Commit::new();
@@ -264,14 +285,24 @@ impl Accounts {
         let mut starts = Vec::with_capacity(txs.len());
         for tx in txs.into_iter().map(|tx| (!tx.is_empty()).then(|| tx.finish())) {
             starts.push(commit.conditions.len());
-            finished.push(tx.map(|Finished { commit: part, state, deltas }| {
-                commit.append(part);
-                (state, deltas)
-            }));
+            finished.push(tx.map(
+                |Finished {
+                     commit: part,
+                     state,
+                     deltas,
+                 }| {
+                    commit.append(part);
+                    (state, deltas)
+                },
+            ));
         }
         if commit.operations.is_empty() {
             planned.into_iter().for_each(|p| p.job.reply(Ok(p.result)));
-            return if again.is_empty() { Attempt::Done } else { Attempt::Again(again) };
+            return if again.is_empty() {
+                Attempt::Done
+            } else {
+                Attempt::Again(again)
+            };
         }
         // Only all of them together may use the reserve: a delivery must not ride on an expunge.
         commit.frees = frees;
@@ -285,7 +316,11 @@ impl Accounts {
                     self.0.hub.committed(account.id, modseq);
                 }
                 planned.into_iter().for_each(|p| p.job.reply(Ok(p.result)));
-                if again.is_empty() { Attempt::Done } else { Attempt::Again(again) }
+                if again.is_empty() {
+                    Attempt::Done
+                } else {
+                    Attempt::Again(again)
+                }
             }
             Err(EngineError::Conflict { condition }) => {
                 self.after_conflict(accounts, &starts, condition, planned, again).await
@@ -294,7 +329,9 @@ impl Accounts {
                 Attempt::Alone(planned.into_iter().map(|p| p.job).chain(again).collect())
             }
             Err(EngineError::NoSpace) => {
-                planned.into_iter().for_each(|p| p.job.reply(Err(AccountError::NoSpace)));
+                planned
+                    .into_iter()
+                    .for_each(|p| p.job.reply(Err(AccountError::NoSpace)));
                 Attempt::Done
             }
             Err(error @ (EngineError::Closed | EngineError::Io(_))) => {
@@ -309,7 +346,9 @@ impl Accounts {
                 let (keyed, others): (Vec<Job>, Vec<Job>) =
                     planned.into_iter().map(|p| p.job).partition(|job| job.key.is_some());
                 // Without a key it cannot be known, and doing it twice would be worse than a doubt.
-                others.into_iter().for_each(|job| job.reply(Err(AccountError::Engine(error.clone()))));
+                others
+                    .into_iter()
+                    .for_each(|job| job.reply(Err(AccountError::Engine(error.clone()))));
                 Attempt::Again(keyed.into_iter().chain(again).collect())
             }
         }
@@ -349,7 +388,11 @@ impl Accounts {
             }
         }
         jobs.extend(again);
-        if jobs.is_empty() { Attempt::Done } else { Attempt::Again(jobs) }
+        if jobs.is_empty() {
+            Attempt::Done
+        } else {
+            Attempt::Again(jobs)
+        }
     }
 
     /// Answers those that were done before, and keeps the others. Of several with one key, later ones wait. Answers also
@@ -371,7 +414,10 @@ impl Accounts {
                 return Err(Attempt::Done);
             }
         };
-        let versions = found.drain(..accounts.len()).map(|value| value.map(|v| v.version)).collect();
+        let versions = found
+            .drain(..accounts.len())
+            .map(|value| value.map(|v| v.version))
+            .collect();
         let mut found = found.chunks(idempotency::GENERATIONS);
         let mut left = Vec::with_capacity(jobs.len());
         for job in jobs {
@@ -418,7 +464,11 @@ async fn plan(txs: &mut [AccountTx], jobs: Vec<Job>, now: i64) -> (Vec<Planned>,
                 }
                 txs.iter_mut().for_each(AccountTx::keep);
                 let conditions = starts.into_iter().zip(txs.iter().map(AccountTx::conditions)).collect();
-                planned.push(Planned { job, result, conditions });
+                planned.push(Planned {
+                    job,
+                    result,
+                    conditions,
+                });
             }
             Err(error) => {
                 txs.iter_mut().for_each(AccountTx::undo);

@@ -74,13 +74,20 @@ impl Delivery {
         for recipient in &request.recipients {
             let account = AccountId::try_from(&recipient.account_id)
                 .map_err(|e| Status::invalid_argument(format!("assessing a recipient: {e}")))?;
-            let address = if recipient.address.is_empty() { &recipient.rcpt_to } else { &recipient.address };
+            let address = if recipient.address.is_empty() {
+                &recipient.rcpt_to
+            } else {
+                &recipient.address
+            };
             // The configuration may have changed since RCPT; then the one of now counts.
             let found = match lookup::find(&committed, address)? {
                 Lookup::Account(found) if committed.id(found.account) == Some(account) => Some(found),
                 _ => None,
             };
-            rules |= found.as_ref().and_then(|f| f.destination).is_some_and(|d| !d.rulesets.is_empty());
+            rules |= found
+                .as_ref()
+                .and_then(|f| f.destination)
+                .is_some_and(|d| !d.rulesets.is_empty());
             cases.push((account, found));
         }
         let header = match rules {
@@ -90,10 +97,21 @@ impl Delivery {
         let mut answer = api::AssessResponse::default();
         for (account, found) in cases {
             let Some(recipient) = found else {
-                answer.verdicts.push(refuse("address-gone", 450, "4.2.1", "recipient is being changed, try again"));
+                answer.verdicts.push(refuse(
+                    "address-gone",
+                    450,
+                    "4.2.1",
+                    "recipient is being changed, try again",
+                ));
                 continue;
             };
-            let case = Case { envelope, header: &header, account, recipient, size: request.size };
+            let case = Case {
+                envelope,
+                header: &header,
+                account,
+                recipient,
+                size: request.size,
+            };
             answer.verdicts.push(self.decide(&case).await?);
         }
         Ok(answer)
@@ -126,7 +144,10 @@ impl Delivery {
         let bytes = match content {
             Some(Where::Inline(bytes)) => bytes.clone(),
             _ => {
-                let staged = self.contents.stage(&request.content.clone().unwrap_or_default()).await?;
+                let staged = self
+                    .contents
+                    .stage(&request.content.clone().unwrap_or_default())
+                    .await?;
                 let mut pieces = self.contents.read(staged.id(), 0..INLINE_BYTES as u64);
                 match futures::StreamExt::next(&mut pieces).await {
                     Some(piece) => piece?,
@@ -178,20 +199,35 @@ fn apply_rulesets(case: &Case<'_>, destination: &Destination, draft: &mut Draft)
     if let Some(rule) = destination.rulesets.iter().find(|rule| matches(rule, case)) {
         draft.mailbox.clone_from(&rule.mailbox);
         draft.reason = "ruleset";
-        draft.list = rule.list_allow_domain.as_ref().is_some_and(|domain| is_verified(case.envelope, domain));
+        draft.list = rule
+            .list_allow_domain
+            .as_ref()
+            .is_some_and(|domain| is_verified(case.envelope, domain));
         draft.forward = rule.is_forward;
     }
 }
 
 fn matches(rule: &Ruleset, case: &Case<'_>) -> bool {
     let envelope = case.envelope;
-    if rule.smtp_mail_from_regexp.as_ref().is_some_and(|r| !r.is_match(&envelope.mail_from)) {
+    if rule
+        .smtp_mail_from_regexp
+        .as_ref()
+        .is_some_and(|r| !r.is_match(&envelope.mail_from))
+    {
         return false;
     }
-    if rule.msg_from_regexp.as_ref().is_some_and(|r| !r.is_match(&case.header.from)) {
+    if rule
+        .msg_from_regexp
+        .as_ref()
+        .is_some_and(|r| !r.is_match(&case.header.from))
+    {
         return false;
     }
-    if rule.verified_domain.as_ref().is_some_and(|domain| !is_verified(envelope, domain)) {
+    if rule
+        .verified_domain
+        .as_ref()
+        .is_some_and(|domain| !is_verified(envelope, domain))
+    {
         return false;
     }
     rule.headers_regexp.iter().all(|(name, value)| {

@@ -28,7 +28,11 @@ impl Delivery {
             return Err(Status::invalid_argument("idempotency key must be 16 bytes"));
         }
         let digest = idempotency::digest(&request);
-        let key = Key { scope: Bytes::from_static(SCOPE), key: request.key.clone(), digest };
+        let key = Key {
+            scope: Bytes::from_static(SCOPE),
+            key: request.key.clone(),
+            digest,
+        };
         if is_upload(request.content.as_ref()) {
             // The upload of a delivery that took place is gone, so what was answered is looked for first.
             let now = self.accounts.now();
@@ -38,7 +42,10 @@ impl Delivery {
                 return api::DeliverResponse::decode(kept).map_err(damaged);
             }
         }
-        let staged = self.contents.stage(&request.content.clone().unwrap_or_default()).await?;
+        let staged = self
+            .contents
+            .stage(&request.content.clone().unwrap_or_default())
+            .await?;
         let bytes = match staged.bytes() {
             Some(bytes) => bytes.clone(),
             None => self.contents.bytes(staged.id()).await?,
@@ -54,7 +61,9 @@ impl Delivery {
         let mut deliveries = Vec::with_capacity(request.deliveries.len());
         for delivery in request.deliveries {
             if delivery.prefix.len() > PREFIX_MAX {
-                return Err(Status::invalid_argument("header fields above a content have at most 65536 bytes"));
+                return Err(Status::invalid_argument(
+                    "header fields above a content have at most 65536 bytes",
+                ));
             }
             let recipient = delivery.recipient.unwrap_or_default();
             let account = AccountId::try_from(&recipient.account_id)
@@ -82,7 +91,11 @@ impl Delivery {
             }
             deliveries.push(ops::Delivery {
                 account,
-                mailbox: canonical(if delivery.mailbox.is_empty() { crate::account::INBOX } else { &delivery.mailbox })?,
+                mailbox: canonical(if delivery.mailbox.is_empty() {
+                    crate::account::INBOX
+                } else {
+                    &delivery.mailbox
+                })?,
                 destined: delivery.reject.then(|| crate::account::INBOX.to_owned()),
                 message: NewMessage {
                     record: message,
@@ -158,7 +171,10 @@ mod tests {
     fn networks_are_cut() {
         assert_eq!(networks("192.0.2.201"), ["192.0.2.201", "192.0.2.192", "192.0.0.0"]);
         assert_eq!(networks("::ffff:192.0.2.201")[0], "192.0.2.201");
-        assert_eq!(networks("2001:db8:1:2:3::4"), ["2001:db8:1:2::", "2001:db8:1::", "2001:db8::"]);
+        assert_eq!(
+            networks("2001:db8:1:2:3::4"),
+            ["2001:db8:1:2::", "2001:db8:1::", "2001:db8::"]
+        );
         assert_eq!(networks(""), ["", "", ""]);
     }
 

@@ -15,8 +15,9 @@ pub(super) fn find<'a>(committed: &'a Committed, address: &str) -> Result<Lookup
     if address.eq_ignore_ascii_case("postmaster") {
         return Ok(committed.dynamic.postmaster());
     }
-    let address: Address =
-        address.parse().map_err(|e| Status::invalid_argument(format!("looking up a recipient: {e}")))?;
+    let address: Address = address
+        .parse()
+        .map_err(|e| Status::invalid_argument(format!("looking up a recipient: {e}")))?;
     Ok(committed.dynamic.destination(&address))
 }
 
@@ -26,7 +27,10 @@ impl Delivery {
         request: &api::LookupRecipientRequest,
     ) -> Result<api::LookupRecipientResponse, Status> {
         let committed = self.registry.current();
-        let kind = |kind: Kind| api::LookupRecipientResponse { kind: kind.into(), ..Default::default() };
+        let kind = |kind: Kind| api::LookupRecipientResponse {
+            kind: kind.into(),
+            ..Default::default()
+        };
         let recipient = match find(&committed, &request.address)? {
             Lookup::UnknownDomain => return Ok(kind(Kind::NotLocal)),
             Lookup::UnknownAddress => return Ok(kind(Kind::Unknown)),
@@ -34,13 +38,20 @@ impl Delivery {
             Lookup::Alias { alias, address } => {
                 let alias_members = alias.addresses.iter().map(ToString::to_string).collect();
                 let canonical_address = address.to_string();
-                return Ok(api::LookupRecipientResponse { alias_members, canonical_address, ..kind(Kind::Alias) });
+                return Ok(api::LookupRecipientResponse {
+                    alias_members,
+                    canonical_address,
+                    ..kind(Kind::Alias)
+                });
             }
             Lookup::Account(recipient) => recipient,
         };
         let Some(id) = committed.id(recipient.account) else {
             // Its registration is made by the commit of the configuration, so this is about to change.
-            return Err(Status::unavailable(format!("account {:?} is being set up", recipient.account)));
+            return Err(Status::unavailable(format!(
+                "account {:?} is being set up",
+                recipient.account
+            )));
         };
         let mut answer = api::LookupRecipientResponse {
             account_id: id.to_bytes(),

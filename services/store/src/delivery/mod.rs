@@ -37,7 +37,11 @@ impl Delivery {
     /// Over the accounts, for the addresses of the committed configuration.
     #[must_use]
     pub fn new(accounts: Accounts, contents: Contents, registry: Registry) -> Self {
-        Self { accounts, contents, registry }
+        Self {
+            accounts,
+            contents,
+            registry,
+        }
     }
 }
 
@@ -49,7 +53,10 @@ fn check_recipients(many: usize) -> Result<(), Status> {
 }
 
 fn is_upload(content: Option<&mail::Content>) -> bool {
-    matches!(content.and_then(|c| c.r#where.as_ref()), Some(mail::content::Where::UploadId(_)))
+    matches!(
+        content.and_then(|c| c.r#where.as_ref()),
+        Some(mail::content::Where::UploadId(_))
+    )
 }
 
 #[tonic::async_trait]
@@ -67,7 +74,10 @@ impl DeliveryService for Delivery {
     ) -> Result<Response<api::UploadResponse>, Status> {
         let parts = request.into_inner().map(|part| part.map(|part| part.data));
         let uploaded = self.contents.upload(Box::pin(parts), UPLOAD_MAX).await?;
-        Ok(Response::new(api::UploadResponse { upload_id: uploaded.id.to_bytes(), size: uploaded.size }))
+        Ok(Response::new(api::UploadResponse {
+            upload_id: uploaded.id.to_bytes(),
+            size: uploaded.size,
+        }))
     }
 
     async fn assess(&self, request: Request<api::AssessRequest>) -> Result<Response<api::AssessResponse>, Status> {

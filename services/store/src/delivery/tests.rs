@@ -53,10 +53,15 @@ impl World {
         for (name, destination) in [
             ("a", destination(rules)),
             ("b", Destination::default()),
-            ("closed", destination(serde_json::json!({ "smtp_error": "421 come back later" }))),
+            (
+                "closed",
+                destination(serde_json::json!({ "smtp_error": "421 come back later" })),
+            ),
         ] {
             let mut account = Account::new(domain.clone());
-            account.destinations.insert(format!("{name}@example.org").parse().unwrap(), destination);
+            account
+                .destinations
+                .insert(format!("{name}@example.org").parse().unwrap(), destination);
             dynamic.accounts.insert(name.to_owned(), account);
         }
         let request = CommitConfigRequest {
@@ -65,12 +70,22 @@ impl World {
             ..Default::default()
         };
         let answer = registry.commit(&request).await.unwrap();
-        let ids = answer.accounts.iter().map(|a| (a.name.clone(), AccountId::try_from(&a.id).unwrap())).collect();
+        let ids = answer
+            .accounts
+            .iter()
+            .map(|a| (a.name.clone(), AccountId::try_from(&a.id).unwrap()))
+            .collect();
         let mail = mail_over(&db, quota, 1 << 20);
         let blobs = Arc::new(crate::content::EngineBlobs::new(db.clone()));
         let contents = Contents::new(db.clone(), blobs, Arc::new(|| NOW * 1000));
         let delivery = Delivery::new(mail.accounts().clone(), contents, registry);
-        Self { db, delivery, mail, ids, _dir: dir }
+        Self {
+            db,
+            delivery,
+            mail,
+            ids,
+            _dir: dir,
+        }
     }
 
     fn to(&self, name: &str, mailbox: &str, prefix: &'static [u8]) -> api::Delivery {
@@ -89,7 +104,12 @@ impl World {
     }
 
     async fn version(&self, name: &str) -> u64 {
-        self.db.get(keys::account(self.ids[name])).await.unwrap().unwrap().version
+        self.db
+            .get(keys::account(self.ids[name]))
+            .await
+            .unwrap()
+            .unwrap()
+            .version
     }
 
     async fn messages(&self, name: &str, mailbox: &str) -> u32 {
@@ -120,12 +140,22 @@ async fn one_commit_delivers_to_all() {
     let content = message("hello", "world");
     let mut forwarded = world.to("b", "deep/er", b"");
     forwarded.forwarded = true;
-    let request = deliver(&content, vec![world.to("b", "", b"X-A: 1\r\n"), world.to("a", "INBOX", b"X-Bb: 2\r\n"), forwarded]);
+    let request = deliver(
+        &content,
+        vec![
+            world.to("b", "", b"X-A: 1\r\n"),
+            world.to("a", "INBOX", b"X-Bb: 2\r\n"),
+            forwarded,
+        ],
+    );
     let answer = world.delivery.do_deliver(request.clone()).await.unwrap();
     assert!(answer.results.iter().all(|r| r.delivered) && answer.results.len() == 3);
     assert_eq!(world.version("a").await, world.version("b").await);
     assert_eq!(world.delivery.do_deliver(request).await.unwrap(), answer);
-    assert_eq!((world.messages("a", "Inbox").await, world.messages("b", "Inbox").await), (1, 1));
+    assert_eq!(
+        (world.messages("a", "Inbox").await, world.messages("b", "Inbox").await),
+        (1, 1)
+    );
     let made = world.mail.named(world.ids["b"], "deep/er").await.unwrap();
     assert!(made.messages == 1 && made.subscribed);
 
@@ -139,11 +169,26 @@ async fn one_commit_delivers_to_all() {
     let stored = world.db.get(keys::message(world.ids["a"], id)).await.unwrap().unwrap();
     let stored = record::Message::decode(stored.data).unwrap();
     assert_eq!(stored.size, whole.len() as u64);
-    assert_eq!((stored.mail_from.as_str(), stored.mail_from_domain.as_str()), ("Sender@Remote.example", "remote.example"));
-    assert_eq!((stored.rcpt_to_localpart.as_str(), stored.rcpt_to_domain.as_str()), ("a", "example.org"));
-    assert_eq!((stored.remote_ip_network3.as_str(), stored.msg_from_domain.as_str()), ("192.0.0.0", "example.org"));
-    assert_eq!((stored.message_id.as_str(), stored.base_subject.as_str()), ("hello@x", "hello"));
-    assert_eq!((stored.thread_id, stored.cid, stored.reason.as_str()), (id.to_bytes(), 7, "test"));
+    assert_eq!(
+        (stored.mail_from.as_str(), stored.mail_from_domain.as_str()),
+        ("Sender@Remote.example", "remote.example")
+    );
+    assert_eq!(
+        (stored.rcpt_to_localpart.as_str(), stored.rcpt_to_domain.as_str()),
+        ("a", "example.org")
+    );
+    assert_eq!(
+        (stored.remote_ip_network3.as_str(), stored.msg_from_domain.as_str()),
+        ("192.0.0.0", "example.org")
+    );
+    assert_eq!(
+        (stored.message_id.as_str(), stored.base_subject.as_str()),
+        ("hello@x", "hello")
+    );
+    assert_eq!(
+        (stored.thread_id, stored.cid, stored.reason.as_str()),
+        (id.to_bytes(), 7, "test")
+    );
     let computed = world.db.get(keys::computed(world.ids["a"], id)).await.unwrap().unwrap();
     let computed = mox_proto::mail::v1::Computed::decode(computed.data).unwrap();
     assert_eq!(computed, mox_message::computed(&whole));
@@ -151,7 +196,10 @@ async fn one_commit_delivers_to_all() {
     let id = MessageId::try_from(&answer.results[2].message_id).unwrap();
     let stored = world.db.get(keys::message(world.ids["b"], id)).await.unwrap().unwrap();
     let stored = record::Message::decode(stored.data).unwrap();
-    assert_eq!((stored.ehlo.as_str(), stored.original_ehlo.as_str()), ("", "remote.example"));
+    assert_eq!(
+        (stored.ehlo.as_str(), stored.original_ehlo.as_str()),
+        ("", "remote.example")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -172,7 +220,14 @@ async fn transactions_to_the_same_accounts_do_not_block_each_other() {
     for name in ["a", "b"] {
         let inbox = world.mail.named(world.ids[name], "Inbox").await.unwrap();
         assert_eq!(inbox.messages, 45);
-        let uids: Vec<u32> = world.mail.rows(world.ids[name], &inbox.id).await.unwrap().iter().map(|r| r.0).collect();
+        let uids: Vec<u32> = world
+            .mail
+            .rows(world.ids[name], &inbox.id)
+            .await
+            .unwrap()
+            .iter()
+            .map(|r| r.0)
+            .collect();
         assert_eq!(uids, (1..=45).collect::<Vec<_>>());
     }
 }
@@ -181,13 +236,23 @@ async fn transactions_to_the_same_accounts_do_not_block_each_other() {
 async fn a_full_mailbox_does_not_keep_others_from_theirs() {
     let content = message("m", "x");
     let world = World::new(content.len() as u64 + 10).await;
-    world.delivery.do_deliver(deliver(&content, vec![world.to("a", "", b"")])).await.unwrap();
+    world
+        .delivery
+        .do_deliver(deliver(&content, vec![world.to("a", "", b"")]))
+        .await
+        .unwrap();
     let both = deliver(&content, vec![world.to("a", "", b""), world.to("b", "", b"")]);
     let results = world.delivery.do_deliver(both).await.unwrap().results;
-    assert_eq!((results[0].delivered, results[0].smtp_code, results[1].delivered), (false, 452, true));
+    assert_eq!(
+        (results[0].delivered, results[0].smtp_code, results[1].delivered),
+        (false, 452, true)
+    );
     // The content came with the one that was kept.
     let inbox = world.mail.named(world.ids["b"], "Inbox").await.unwrap();
-    assert_eq!(world.mail.content(world.ids["b"], &inbox.id, 1, 0, 0).await.unwrap(), content);
+    assert_eq!(
+        world.mail.content(world.ids["b"], &inbox.id, 1, 0, 0).await.unwrap(),
+        content
+    );
     let recipient = world.to("a", "", b"").recipient.unwrap();
     let request = api::AssessRequest {
         size: content.len() as u64,
@@ -204,7 +269,9 @@ async fn uploads_are_delivered_once_whatever_is_repeated() {
     let world = World::new(0).await;
     let content = message("large", &"line\r\n".repeat(100_000));
     let uploaded = world.delivery.contents.upload_bytes(content.clone()).await.unwrap();
-    let upload = mail::Content { r#where: Some(mail::content::Where::UploadId(uploaded.id().to_bytes())) };
+    let upload = mail::Content {
+        r#where: Some(mail::content::Where::UploadId(uploaded.id().to_bytes())),
+    };
     let mut request = deliver(&content, vec![world.to("a", "", b""), world.to("b", "", b"X: y\r\n")]);
     request.content = Some(upload);
     let at_once = join_all((0..4).map(|_| world.delivery.do_deliver(request.clone()))).await;
@@ -212,7 +279,10 @@ async fn uploads_are_delivered_once_whatever_is_repeated() {
         assert_eq!(answer.as_ref().unwrap(), at_once[0].as_ref().unwrap());
     }
     request.key = mox_rpc::key();
-    assert_eq!(world.delivery.do_deliver(request).await.unwrap_err().code(), tonic::Code::NotFound);
+    assert_eq!(
+        world.delivery.do_deliver(request).await.unwrap_err().code(),
+        tonic::Code::NotFound
+    );
     let inbox = world.mail.named(world.ids["b"], "Inbox").await.unwrap();
     assert_eq!(inbox.messages, 1);
     let whole = world.mail.content(world.ids["b"], &inbox.id, 1, 0, 0).await.unwrap();
@@ -223,7 +293,9 @@ async fn uploads_are_delivered_once_whatever_is_repeated() {
 async fn addresses_are_looked_up() {
     let world = World::new(0).await;
     let lookup = async |address: &str| {
-        let request = api::LookupRecipientRequest { address: address.into() };
+        let request = api::LookupRecipientRequest {
+            address: address.into(),
+        };
         world.delivery.do_lookup(&request).await
     };
     let found = lookup("A@EXAMPLE.org").await.unwrap();
@@ -233,8 +305,14 @@ async fn addresses_are_looked_up() {
     assert_eq!(lookup("x@example.org").await.unwrap().kind(), Kind::Unknown);
     assert_eq!(lookup("x@elsewhere.example").await.unwrap().kind(), Kind::NotLocal);
     let closed = lookup("closed@example.org").await.unwrap();
-    assert_eq!((closed.kind(), closed.smtp_error.as_str()), (Kind::Refused, "421 come back later"));
-    assert_eq!(lookup("nonsense").await.unwrap_err().code(), tonic::Code::InvalidArgument);
+    assert_eq!(
+        (closed.kind(), closed.smtp_error.as_str()),
+        (Kind::Refused, "421 come back later")
+    );
+    assert_eq!(
+        lookup("nonsense").await.unwrap_err().code(),
+        tonic::Code::InvalidArgument
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -256,11 +334,19 @@ async fn rules_say_where_messages_go() {
     };
     let plain = assess("a", "x@y", &[], "").await;
     assert!(plain.accept && plain.mailbox == "Inbox");
-    assert_eq!(assess("a", "x@y", &[], "List-Id: The Rust list <rust>\r\n").await.mailbox, "Lists/Rust");
+    assert_eq!(
+        assess("a", "x@y", &[], "List-Id: The Rust list <rust>\r\n")
+            .await
+            .mailbox,
+        "Lists/Rust"
+    );
     assert_eq!(assess("a", "boss@y", &[], "").await.mailbox, "Boss");
     let forwarded = assess("a", "x@y", &["sub.good.example"], "").await;
     assert!(forwarded.mailbox == "Verified" && forwarded.forward);
     assert_eq!(assess("a", "x@y", &["badgood.example"], "").await.mailbox, "Inbox");
     let closed = assess("closed", "x@y", &[], "").await;
-    assert_eq!((closed.accept, closed.smtp_code, closed.text.as_str()), (false, 421, "come back later"));
+    assert_eq!(
+        (closed.accept, closed.smtp_code, closed.text.as_str()),
+        (false, 421, "come back later")
+    );
 }

@@ -12,8 +12,8 @@ use super::listing::check_ranges;
 use super::{Mail, digest, mailbox_id, step_key};
 use crate::account::ops::{Append, Copy, Expunge, NewMessage, StoreFlags};
 use crate::account::{
-    AccountError, DELETED, Facts, Ingested, Key, Wanted, canonical, find_thread, ingest, join_rows,
-    normalize, ranges_from, ranges_of,
+    AccountError, DELETED, Facts, Ingested, Key, Wanted, canonical, find_thread, ingest, join_rows, normalize,
+    ranges_from, ranges_of,
 };
 use crate::content::Staged;
 use crate::idempotency;
@@ -56,13 +56,23 @@ impl Mail {
                 content: staged,
             });
         }
-        Ok(self.accounts.submit(account, Some(key), Append { mailbox, messages }).await?)
+        Ok(self
+            .accounts
+            .submit(account, Some(key), Append { mailbox, messages })
+            .await?)
     }
 
     /// What was answered to a change with this key before. Asked first where a change could not begin again, as its
     /// upload was used.
     pub(super) async fn kept(&self, key: &Key) -> Result<Option<Bytes>, Status> {
-        idempotency::find(self.accounts.db(), self.accounts.now(), &key.scope, &key.key, &key.digest).await
+        idempotency::find(
+            self.accounts.db(),
+            self.accounts.now(),
+            &key.scope,
+            &key.key,
+            &key.digest,
+        )
+        .await
     }
 
     async fn staged_bytes(&self, staged: &Staged) -> Result<Bytes, Status> {
@@ -89,7 +99,13 @@ impl Mail {
             let key = step_key(account, &request.key, &digest, step)?;
             let flags = flags.clone();
             let unchanged_since = request.unchanged_since;
-            let op = StoreFlags { mailbox, uids: uids.clone(), mode, flags, unchanged_since };
+            let op = StoreFlags {
+                mailbox,
+                uids: uids.clone(),
+                mode,
+                flags,
+                unchanged_since,
+            };
             let part = self.accounts.submit(account, Some(key), op).await?;
             join_rows(answer.rows.get_or_insert_default(), part.rows.unwrap_or_default());
             answer.modified.extend(part.modified);
@@ -120,7 +136,12 @@ impl Mail {
         let mut answer = mail::CopyResponse::default();
         for step in 0.. {
             let key = step_key(account, &request.key, &digest, step)?;
-            let op = Copy { mailbox, uids: uids.clone(), destination: destination.clone(), moving };
+            let op = Copy {
+                mailbox,
+                uids: uids.clone(),
+                destination: destination.clone(),
+                moving,
+            };
             let part = self.accounts.submit(account, Some(key), op).await?;
             answer.uid_validity = part.uid_validity;
             answer.destination_id = part.destination_id;
@@ -147,7 +168,11 @@ impl Mail {
         let state = self.accounts.state(account, 0).await?;
         let counts = state.mailbox(mailbox)?;
         let all = [UidRange { first: 1, last: 0 }];
-        let wanted = if request.uids.is_empty() { &all[..] } else { &request.uids };
+        let wanted = if request.uids.is_empty() {
+            &all[..]
+        } else {
+            &request.uids
+        };
         let wanted = normalize(wanted, counts.uid_next);
         let mut uids = wanted.clone();
         if crate::account::ranges_span(&wanted) > u64::from(counts.counts.deleted) {
@@ -156,10 +181,23 @@ impl Mail {
             let marked = index.ranges(&wanted).filter(|(c, at)| c.flags[*at] & DELETED != 0);
             uids = ranges_of(marked.map(|(c, at)| c.uids[at]));
         }
-        let mut answer = mail::ExpungeResponse { modseq: state.modseq(), ..Default::default() };
+        let mut answer = mail::ExpungeResponse {
+            modseq: state.modseq(),
+            ..Default::default()
+        };
         for step in 0.. {
             let key = step_key(account, &request.key, &digest, step)?;
-            let part = self.accounts.submit(account, Some(key), Expunge { mailbox, uids: uids.clone() }).await?;
+            let part = self
+                .accounts
+                .submit(
+                    account,
+                    Some(key),
+                    Expunge {
+                        mailbox,
+                        uids: uids.clone(),
+                    },
+                )
+                .await?;
             answer.uids.extend(part.uids);
             answer.modseq = part.modseq;
             if part.next_uid == 0 || answer.uids.len() >= ANSWER_ROWS {

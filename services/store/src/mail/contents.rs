@@ -30,12 +30,18 @@ impl Mail {
     ) -> Result<mail::UploadResponse, Status> {
         let caller = mox_rpc::caller(&request)?;
         let mut parts = request.into_inner();
-        let first = parts.next().await.ok_or_else(|| Status::invalid_argument("an upload without any message"))??;
+        let first = parts
+            .next()
+            .await
+            .ok_or_else(|| Status::invalid_argument("an upload without any message"))??;
         self.session(&caller, &first.session).await?;
         let first = futures::stream::once(async move { Ok(first.data) });
         let rest = parts.map(|part| part.map(|part| part.data));
         let uploaded = self.contents.upload(Box::pin(first.chain(rest)), UPLOAD_MAX).await?;
-        Ok(mail::UploadResponse { upload_id: uploaded.id.to_bytes(), size: uploaded.size })
+        Ok(mail::UploadResponse {
+            upload_id: uploaded.id.to_bytes(),
+            size: uploaded.size,
+        })
     }
 
     pub(super) async fn do_read_contents(
@@ -51,11 +57,13 @@ impl Mail {
         let reader = FromSnapshot(&*snapshot);
         let uids = ranges_of(request.ranges.iter().map(|r| r.uid));
         let (rows, _) = read_rows(&reader, account, id, &uids, usize::MAX).await?;
-        let ids = rows.iter().map(|(_, row)| message_id(row)).collect::<Result<Vec<_>, _>>()?;
+        let ids = rows
+            .iter()
+            .map(|(_, row)| message_id(row))
+            .collect::<Result<Vec<_>, _>>()?;
         let messages = records(&reader, account, &ids).await?;
         drop(snapshot);
-        let messages: HashMap<u32, record::Message> =
-            rows.iter().map(|(uid, _)| *uid).zip(messages).collect();
+        let messages: HashMap<u32, record::Message> = rows.iter().map(|(uid, _)| *uid).zip(messages).collect();
         let (sender, receiver) = mpsc::channel(AHEAD);
         let contents = self.contents.clone();
         tokio::spawn(async move {
@@ -64,7 +72,12 @@ impl Mail {
                 let sent = match messages.get(&range.uid) {
                     Some(message) => send_range(&contents, message, n, range, &sender).await,
                     None => {
-                        let missing = mail::ReadContentsResponse { range: n, end: true, missing: true, ..Default::default() };
+                        let missing = mail::ReadContentsResponse {
+                            range: n,
+                            end: true,
+                            missing: true,
+                            ..Default::default()
+                        };
                         sender.send(Ok(missing)).await.map_err(|_| None)
                     }
                 };
@@ -112,12 +125,21 @@ async fn send_range(
         while let Some(piece) = pieces.next().await {
             let piece = piece.map_err(|error| Some(error.into()))?;
             if let Some(data) = held.replace(piece) {
-                let answer = mail::ReadContentsResponse { range: number, data, ..Default::default() };
+                let answer = mail::ReadContentsResponse {
+                    range: number,
+                    data,
+                    ..Default::default()
+                };
                 sender.send(Ok(answer)).await.map_err(|_| None)?;
             }
         }
     }
     let data = held.unwrap_or_default();
-    let last = mail::ReadContentsResponse { range: number, data, end: true, missing: false };
+    let last = mail::ReadContentsResponse {
+        range: number,
+        data,
+        end: true,
+        missing: false,
+    };
     sender.send(Ok(last)).await.map_err(|_| None)
 }

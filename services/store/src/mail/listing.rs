@@ -32,14 +32,24 @@ impl Mail {
         let (state, index) = self.accounts.view(account, id, request.seen_modseq).await?;
         let uid_next = state.mailbox(id)?.uid_next;
         let ranges = if request.uids.is_empty() {
-            normalize(&[UidRange { first: request.first_uid.max(1), last: request.last_uid }], uid_next)
+            normalize(
+                &[UidRange {
+                    first: request.first_uid.max(1),
+                    last: request.last_uid,
+                }],
+                uid_next,
+            )
         } else {
             ranges_from(&normalize(&request.uids, uid_next), request.first_uid)
         };
         // "1:*" of an empty range would be turned around; what starts above the end is nothing.
         let ranges = ranges_from(&ranges, request.first_uid);
         let mut packer = Packer::new(Columns::from_bits(request.columns), &state.keywords);
-        let mut answer = mail::ListRowsResponse { modseq: state.modseq(), uid_next, ..Default::default() };
+        let mut answer = mail::ListRowsResponse {
+            modseq: state.modseq(),
+            uid_next,
+            ..Default::default()
+        };
         for (chunk, at) in index.ranges(&ranges) {
             if packer.is_full() {
                 answer.next_uid = chunk.uids[at];
@@ -47,7 +57,14 @@ impl Mail {
             }
             let keywords = index.keyword_set(chunk.keywords[at]);
             let (flags, modseq) = (chunk.flags[at], chunk.modseqs[at]);
-            packer.push(chunk.uids[at], flags, keywords, modseq, chunk.sizes[at], chunk.received[at]);
+            packer.push(
+                chunk.uids[at],
+                flags,
+                keywords,
+                modseq,
+                chunk.sizes[at],
+                chunk.received[at],
+            );
         }
         answer.rows = Some(packer.finish());
         Ok(answer)
@@ -62,7 +79,12 @@ impl Mail {
         let since = request.since_modseq;
         let snapshot = self.accounts.db().snapshot().await.map_err(AccountError::from)?;
         let records = vec![keys::account(account), keys::mailbox(account, id)];
-        let mut records = snapshot.get_many(records).await.map_err(AccountError::from)?.into_iter().flatten();
+        let mut records = snapshot
+            .get_many(records)
+            .await
+            .map_err(AccountError::from)?
+            .into_iter()
+            .flatten();
         let (Some(account_record), mailbox) = (records.next(), records.next()) else {
             return Err(AccountError::AccountGone.into());
         };
@@ -70,14 +92,23 @@ impl Mail {
         let account_record = record::Account::decode(account_record.data).map_err(damaged)?;
         let modseq = account_record.modseq;
         let Some(mailbox) = mailbox else {
-            return Ok(mail::ListChangesResponse { modseq, mailbox_gone: true, ..Default::default() });
+            return Ok(mail::ListChangesResponse {
+                modseq,
+                mailbox_gone: true,
+                ..Default::default()
+            });
         };
         let uid_next = record::Mailbox::decode(mailbox.data).map_err(damaged)?.uid_next;
         if since > modseq {
             return Err(AccountError::Behind.into());
         }
         if since < account_record.log_watermark {
-            return Ok(mail::ListChangesResponse { modseq, resync: true, uid_next, ..Default::default() });
+            return Ok(mail::ListChangesResponse {
+                modseq,
+                resync: true,
+                uid_next,
+                ..Default::default()
+            });
         }
         let found = changes(&*snapshot, account, id, since).await?;
         let reader = FromSnapshot(&*snapshot);

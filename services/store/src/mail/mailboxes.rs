@@ -12,8 +12,16 @@ use crate::account::{AccountError, canonical};
 /// Bytes of mailboxes in one answer: a page of 1 MiB, with room for one more of them.
 const PAGE_BYTES: usize = 700 << 10;
 /// RFC 6154 §2, and RFC 8457 §3.
-const SPECIAL_USES: [&str; 8] =
-    ["\\All", "\\Archive", "\\Drafts", "\\Flagged", "\\Junk", "\\Sent", "\\Trash", "\\Important"];
+const SPECIAL_USES: [&str; 8] = [
+    "\\All",
+    "\\Archive",
+    "\\Drafts",
+    "\\Flagged",
+    "\\Junk",
+    "\\Sent",
+    "\\Trash",
+    "\\Important",
+];
 
 impl Mail {
     pub(super) async fn do_list_mailboxes(
@@ -26,7 +34,10 @@ impl Mail {
         let token = &request.page_token;
         if !token.is_empty() {
             // The Inbox is first, whatever its name sorts like.
-            while list.next_if(|m| m.name == crate::account::INBOX || m.name.as_str() <= token.as_str()).is_some() {}
+            while list
+                .next_if(|m| m.name == crate::account::INBOX || m.name.as_str() <= token.as_str())
+                .is_some()
+            {}
         }
         let mut answer = mail::ListMailboxesResponse::default();
         let mut bytes = 0;
@@ -72,7 +83,11 @@ impl Mail {
         }
         // RFC 9051 §6.3.4: a name that ends in the separator says that others are to come below it.
         let name = canonical(request.name.strip_suffix('/').unwrap_or(&request.name))?;
-        let op = CreateMailbox { name, special_use, subscribe: request.subscribe };
+        let op = CreateMailbox {
+            name,
+            special_use,
+            subscribe: request.subscribe,
+        };
         Ok(self.accounts.submit(account, Some(key), op).await?)
     }
 
@@ -82,7 +97,9 @@ impl Mail {
         request: mail::DeleteMailboxRequest,
     ) -> Result<mail::DeleteMailboxResponse, Status> {
         let key = step_key(account, &request.key, &digest!(request), 0)?;
-        let op = DeleteMailbox { name: canonical(&request.name)? };
+        let op = DeleteMailbox {
+            name: canonical(&request.name)?,
+        };
         let answer = self.accounts.submit(account, Some(key), op).await?;
         self.accounts.purge_soon();
         Ok(answer)
@@ -95,7 +112,10 @@ impl Mail {
     ) -> Result<mail::RenameMailboxResponse, Status> {
         let key = step_key(account, &request.key, &digest!(request), 0)?;
         let to = canonical(request.to.strip_suffix('/').unwrap_or(&request.to))?;
-        let op = RenameMailbox { from: canonical(&request.from)?, to };
+        let op = RenameMailbox {
+            from: canonical(&request.from)?,
+            to,
+        };
         Ok(self.accounts.submit(account, Some(key), op).await?)
     }
 
@@ -105,7 +125,10 @@ impl Mail {
         request: mail::SetSubscribedRequest,
     ) -> Result<mail::SetSubscribedResponse, Status> {
         let key = step_key(account, &request.key, &digest!(request), 0)?;
-        let op = SetSubscribed { name: canonical(&request.name)?, subscribed: request.subscribed };
+        let op = SetSubscribed {
+            name: canonical(&request.name)?,
+            subscribed: request.subscribed,
+        };
         Ok(self.accounts.submit(account, Some(key), op).await?)
     }
 }

@@ -23,7 +23,10 @@ pub(super) async fn uid_next(
     account: AccountId,
     mailbox: MailboxId,
 ) -> Result<u32, AccountError> {
-    let value = snapshot.get(keys::mailbox(account, mailbox)).await?.ok_or(AccountError::NoMailbox)?;
+    let value = snapshot
+        .get(keys::mailbox(account, mailbox))
+        .await?
+        .ok_or(AccountError::NoMailbox)?;
     let mailbox = record::Mailbox::decode(value.data).map_err(|_| AccountError::Damaged("a mailbox"))?;
     Ok(mailbox.uid_next)
 }
@@ -37,7 +40,10 @@ pub(super) async fn records(
     let damaged = || AccountError::Damaged("a message");
     let keys = ids.iter().map(|id| keys::message(account, *id)).collect();
     let values = reader.get_many(keys).await?;
-    values.into_iter().map(|v| record::Message::decode(v.ok_or_else(damaged)?).map_err(|_| damaged())).collect()
+    values
+        .into_iter()
+        .map(|v| record::Message::decode(v.ok_or_else(damaged)?).map_err(|_| damaged()))
+        .collect()
 }
 
 /// The id of the message of a row.
@@ -63,11 +69,18 @@ impl Mail {
         let mut left = Some(uids);
         while let Some(uids) = left.take() {
             let (rows, next) = read_rows(&reader, account, id, &uids, BATCH).await?;
-            let ids = rows.iter().map(|(_, row)| message_id(row)).collect::<Result<Vec<_>, _>>()?;
+            let ids = rows
+                .iter()
+                .map(|(_, row)| message_id(row))
+                .collect::<Result<Vec<_>, _>>()?;
             let messages = records(&reader, account, &ids).await?;
             let computed = match request.parts {
                 0 => vec![None; ids.len()],
-                _ => reader.get_many(ids.iter().map(|id| keys::computed(account, *id)).collect()).await?,
+                _ => {
+                    reader
+                        .get_many(ids.iter().map(|id| keys::computed(account, *id)).collect())
+                        .await?
+                }
             };
             for (((uid, row), message), computed) in rows.into_iter().zip(messages).zip(computed) {
                 if bytes > PAGE_BYTES {
@@ -81,7 +94,10 @@ impl Mail {
                 let shown = mail::Message {
                     id: row.message_id,
                     uid,
-                    flags: Some(mail::Flags { bits: row.flags, keywords: state.keywords.texts(&row.keywords) }),
+                    flags: Some(mail::Flags {
+                        bits: row.flags,
+                        keywords: state.keywords.texts(&row.keywords),
+                    }),
                     modseq: row.modseq,
                     size: row.size,
                     received: row.received,

@@ -47,7 +47,11 @@ impl Mail {
     /// Over the accounts, with who may see which.
     #[must_use]
     pub fn new(accounts: Accounts, contents: Contents, sessions: Sessions) -> Self {
-        Self { accounts, contents, sessions }
+        Self {
+            accounts,
+            contents,
+            sessions,
+        }
     }
 
     async fn session(&self, caller: &Identity, token: &Bytes) -> Result<SessionInfo, Status> {
@@ -72,7 +76,11 @@ fn step_key(account: AccountId, key: &Bytes, digest: &Bytes, step: u32) -> Resul
     let mut stepped = BytesMut::with_capacity(KEY_BYTES + 4);
     stepped.extend_from_slice(key);
     stepped.put_u32(step);
-    Ok(Key { scope: scope.freeze(), key: stepped.freeze(), digest: digest.clone() })
+    Ok(Key {
+        scope: scope.freeze(),
+        key: stepped.freeze(),
+        digest: digest.clone(),
+    })
 }
 
 fn mailbox_id(bytes: &Bytes) -> Result<MailboxId, Status> {
@@ -106,12 +114,16 @@ impl MailService for Mail {
         request: Request<mail::ListMailboxesRequest>,
     ) -> Result<Response<mail::ListMailboxesResponse>, Status> {
         let account = self.account(&request, &request.get_ref().session).await?;
-        self.do_list_mailboxes(account, request.get_ref()).await.map(Response::new)
+        self.do_list_mailboxes(account, request.get_ref())
+            .await
+            .map(Response::new)
     }
 
     async fn get_mailbox(&self, request: Request<mail::GetMailboxRequest>) -> Result<Response<mail::Mailbox>, Status> {
         let account = self.account(&request, &request.get_ref().session).await?;
-        self.do_get_mailbox(account, request.into_inner()).await.map(Response::new)
+        self.do_get_mailbox(account, request.into_inner())
+            .await
+            .map(Response::new)
     }
 
     async fn create_mailbox(
@@ -119,7 +131,9 @@ impl MailService for Mail {
         request: Request<mail::CreateMailboxRequest>,
     ) -> Result<Response<mail::CreateMailboxResponse>, Status> {
         let account = self.account(&request, &request.get_ref().session).await?;
-        self.do_create_mailbox(account, request.into_inner()).await.map(Response::new)
+        self.do_create_mailbox(account, request.into_inner())
+            .await
+            .map(Response::new)
     }
 
     async fn delete_mailbox(
@@ -127,7 +141,9 @@ impl MailService for Mail {
         request: Request<mail::DeleteMailboxRequest>,
     ) -> Result<Response<mail::DeleteMailboxResponse>, Status> {
         let account = self.account(&request, &request.get_ref().session).await?;
-        self.do_delete_mailbox(account, request.into_inner()).await.map(Response::new)
+        self.do_delete_mailbox(account, request.into_inner())
+            .await
+            .map(Response::new)
     }
 
     async fn rename_mailbox(
@@ -135,7 +151,9 @@ impl MailService for Mail {
         request: Request<mail::RenameMailboxRequest>,
     ) -> Result<Response<mail::RenameMailboxResponse>, Status> {
         let account = self.account(&request, &request.get_ref().session).await?;
-        self.do_rename_mailbox(account, request.into_inner()).await.map(Response::new)
+        self.do_rename_mailbox(account, request.into_inner())
+            .await
+            .map(Response::new)
     }
 
     async fn set_subscribed(
@@ -143,7 +161,9 @@ impl MailService for Mail {
         request: Request<mail::SetSubscribedRequest>,
     ) -> Result<Response<mail::SetSubscribedResponse>, Status> {
         let account = self.account(&request, &request.get_ref().session).await?;
-        self.do_set_subscribed(account, request.into_inner()).await.map(Response::new)
+        self.do_set_subscribed(account, request.into_inner())
+            .await
+            .map(Response::new)
     }
 
     async fn get_quota(
@@ -153,7 +173,10 @@ impl MailService for Mail {
         let account = self.account(&request, &request.get_ref().session).await?;
         let state = self.accounts.state(account, 0).await?;
         let limit = self.accounts.quota(&state.record.name);
-        Ok(Response::new(mail::GetQuotaResponse { used: state.record.size, limit }))
+        Ok(Response::new(mail::GetQuotaResponse {
+            used: state.record.size,
+            limit,
+        }))
     }
 
     async fn list_rows(
@@ -169,7 +192,9 @@ impl MailService for Mail {
         request: Request<mail::ListChangesRequest>,
     ) -> Result<Response<mail::ListChangesResponse>, Status> {
         let account = self.account(&request, &request.get_ref().session).await?;
-        self.do_list_changes(account, request.get_ref()).await.map(Response::new)
+        self.do_list_changes(account, request.get_ref())
+            .await
+            .map(Response::new)
     }
 
     async fn get_messages(
@@ -177,7 +202,9 @@ impl MailService for Mail {
         request: Request<mail::GetMessagesRequest>,
     ) -> Result<Response<mail::GetMessagesResponse>, Status> {
         let account = self.account(&request, &request.get_ref().session).await?;
-        self.do_get_messages(account, request.get_ref()).await.map(Response::new)
+        self.do_get_messages(account, request.get_ref())
+            .await
+            .map(Response::new)
     }
 
     async fn read_contents(
@@ -185,7 +212,9 @@ impl MailService for Mail {
         request: Request<mail::ReadContentsRequest>,
     ) -> Result<Response<Self::ReadContentsStream>, Status> {
         let account = self.account(&request, &request.get_ref().session).await?;
-        self.do_read_contents(account, request.into_inner()).await.map(Response::new)
+        self.do_read_contents(account, request.into_inner())
+            .await
+            .map(Response::new)
     }
 
     async fn search(&self, request: Request<mail::SearchRequest>) -> Result<Response<mail::SearchResponse>, Status> {
@@ -203,17 +232,23 @@ impl MailService for Mail {
         request: Request<mail::StoreFlagsRequest>,
     ) -> Result<Response<mail::StoreFlagsResponse>, Status> {
         let account = self.account(&request, &request.get_ref().session).await?;
-        self.do_store_flags(account, request.into_inner()).await.map(Response::new)
+        self.do_store_flags(account, request.into_inner())
+            .await
+            .map(Response::new)
     }
 
     async fn copy(&self, request: Request<mail::CopyRequest>) -> Result<Response<mail::CopyResponse>, Status> {
         let account = self.account(&request, &request.get_ref().session).await?;
-        self.do_copy(account, request.into_inner(), false).await.map(Response::new)
+        self.do_copy(account, request.into_inner(), false)
+            .await
+            .map(Response::new)
     }
 
     async fn r#move(&self, request: Request<mail::CopyRequest>) -> Result<Response<mail::CopyResponse>, Status> {
         let account = self.account(&request, &request.get_ref().session).await?;
-        self.do_copy(account, request.into_inner(), true).await.map(Response::new)
+        self.do_copy(account, request.into_inner(), true)
+            .await
+            .map(Response::new)
     }
 
     async fn expunge(&self, request: Request<mail::ExpungeRequest>) -> Result<Response<mail::ExpungeResponse>, Status> {

@@ -96,7 +96,12 @@ impl Watching {
             Some(subscription) => subscription.told = modseq,
             None => return Ok(()),
         }
-        self.send(mail::WatchResponse { id, modseq, revoked: false }).await
+        self.send(mail::WatchResponse {
+            id,
+            modseq,
+            revoked: false,
+        })
+        .await
     }
 
     async fn step(&mut self, step: Step) -> Result<(), Gone> {
@@ -117,20 +122,43 @@ impl Watching {
             return Err(Gone);
         }
         let Ok(info) = self.mail.session(&self.caller, &session).await else {
-            return self.send(mail::WatchResponse { id, modseq: 0, revoked: true }).await;
+            return self
+                .send(mail::WatchResponse {
+                    id,
+                    modseq: 0,
+                    revoked: true,
+                })
+                .await;
         };
         // Watched before the state is read, so that no change falls between.
         self.watcher.subscribe(id, info.account);
         match self.mail.accounts.state(info.account, 0).await {
             Ok(state) => {
                 let told = state.modseq();
-                self.subscriptions.insert(id, Subscription { account: info.account, session, told });
-                self.send(mail::WatchResponse { id, modseq: told, revoked: false }).await
+                self.subscriptions.insert(
+                    id,
+                    Subscription {
+                        account: info.account,
+                        session,
+                        told,
+                    },
+                );
+                self.send(mail::WatchResponse {
+                    id,
+                    modseq: told,
+                    revoked: false,
+                })
+                .await
             }
             Err(error) => {
                 tracing::info!(account = %info.account, %error, "watching account");
                 self.watcher.unsubscribe(id);
-                self.send(mail::WatchResponse { id, modseq: 0, revoked: true }).await
+                self.send(mail::WatchResponse {
+                    id,
+                    modseq: 0,
+                    revoked: true,
+                })
+                .await
             }
         }
     }
@@ -139,9 +167,16 @@ impl Watching {
     /// of all.
     async fn check(&mut self, only: Option<AccountId>) -> Result<(), Gone> {
         let wanted = |s: &Subscription| only.is_none_or(|only| s.account == only);
-        let ids: Vec<u64> = self.subscriptions.iter().filter(|(_, s)| wanted(s)).map(|(id, _)| *id).collect();
+        let ids: Vec<u64> = self
+            .subscriptions
+            .iter()
+            .filter(|(_, s)| wanted(s))
+            .map(|(id, _)| *id)
+            .collect();
         for id in ids {
-            let Some(subscription) = self.subscriptions.get(&id) else { continue };
+            let Some(subscription) = self.subscriptions.get(&id) else {
+                continue;
+            };
             let (account, session) = (subscription.account, subscription.session.clone());
             let ended = match self.mail.session(&self.caller, &session).await {
                 Ok(_) => false,
@@ -150,7 +185,12 @@ impl Watching {
             if ended {
                 self.watcher.unsubscribe(id);
                 self.subscriptions.remove(&id);
-                self.send(mail::WatchResponse { id, modseq: 0, revoked: true }).await?;
+                self.send(mail::WatchResponse {
+                    id,
+                    modseq: 0,
+                    revoked: true,
+                })
+                .await?;
             } else if let Ok(state) = self.mail.accounts.state(account, 0).await {
                 self.tell(id, state.modseq()).await?;
             }

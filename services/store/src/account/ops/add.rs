@@ -70,7 +70,10 @@ impl NewMessage {
         message.thread_parents = self.thread.parent.iter().map(|p| p.to_bytes()).collect();
         message.thread_missing_link = self.thread.missing_link;
         if !message.message_id.is_empty() {
-            tx.put(keys::message_id(account, &threads::digest(&message.message_id), id), message.thread_id.clone());
+            tx.put(
+                keys::message_id(account, &threads::digest(&message.message_id), id),
+                message.thread_id.clone(),
+            );
         }
         tx.put(keys::message(account, id), message.encode_to_vec());
         tx.put(keys::computed(account, id), self.computed.clone());
@@ -102,7 +105,12 @@ impl Op for Append {
         for message in &self.messages {
             uids.push(message.add(tx, id)?.0);
         }
-        Ok(AppendResponse { mailbox_id: id.to_bytes(), uid_validity, uids, modseq: tx.state().modseq() })
+        Ok(AppendResponse {
+            mailbox_id: id.to_bytes(),
+            uid_validity,
+            uids,
+            modseq: tx.state().modseq(),
+        })
     }
 
     fn size(&self) -> usize {
@@ -146,7 +154,10 @@ impl Deliver {
             // What appears by itself is to be seen.
             tx.set_subscribed(name, true)?;
         }
-        let destined = delivery.destined.as_ref().and_then(|name| Some(tx.state().named(name)?.id));
+        let destined = delivery
+            .destined
+            .as_ref()
+            .and_then(|name| Some(tx.state().named(name)?.id));
         match destined {
             None => Ok(delivery.message.add_one_of(tx, mailbox, introduce)?.1),
             Some(destined) => {
@@ -170,7 +181,11 @@ impl Op for Deliver {
             results.push(match Self::one(&mut accounts[*place], delivery, !introduced) {
                 Ok(id) => {
                     introduced = true;
-                    DeliveryResult { delivered: true, message_id: id.to_bytes(), ..DeliveryResult::default() }
+                    DeliveryResult {
+                        delivered: true,
+                        message_id: id.to_bytes(),
+                        ..DeliveryResult::default()
+                    }
                 }
                 // One recipient's full mailbox is no reason not to deliver to the others (RFC 5321 §4.2.5 has one reply
                 // for all, so smtp-in asked for the quota at RCPT; this is what happened since).

@@ -42,7 +42,10 @@ impl Op for Copy {
         if !self.moving {
             tx.check_quota(rows.iter().map(|(_, row)| row.size).sum())?;
         }
-        let ids: Vec<MessageId> = rows.iter().map(|(_, row)| id(&row.message_id)).collect::<Result<_, _>>()?;
+        let ids: Vec<MessageId> = rows
+            .iter()
+            .map(|(_, row)| id(&row.message_id))
+            .collect::<Result<_, _>>()?;
         let messages = tx.messages(&ids).await?;
         let computed = match self.moving {
             true => vec![None; ids.len()],
@@ -111,7 +114,10 @@ fn copy_one(
     // The message that is copied refers to it: that it does is what the account's version stands for.
     content::refer(tx.extra(), content, &Owner::message(account, id));
     if !message.message_id.is_empty() {
-        tx.put(keys::message_id(account, &threads::digest(&message.message_id), id), message.thread_id.clone());
+        tx.put(
+            keys::message_id(account, &threads::digest(&message.message_id), id),
+            message.thread_id.clone(),
+        );
     }
     tx.put(keys::message(account, id), message.encode_to_vec());
     if let Some(computed) = computed {

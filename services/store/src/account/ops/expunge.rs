@@ -26,7 +26,10 @@ impl Op for Expunge {
     async fn plan(&self, accounts: &mut [AccountTx]) -> Result<Self::Output, AccountError> {
         let tx = &mut accounts[0];
         let mailbox = tx.state().mailbox(self.mailbox)?.clone();
-        let mut answer = ExpungeResponse { modseq: tx.state().modseq(), ..ExpungeResponse::default() };
+        let mut answer = ExpungeResponse {
+            modseq: tx.state().modseq(),
+            ..ExpungeResponse::default()
+        };
         if mailbox.counts.deleted == 0 {
             return Ok(answer);
         }
@@ -57,7 +60,10 @@ impl Op for Expunge {
 /// Removes what belongs to messages but their rows.
 async fn remove(tx: &mut AccountTx, rows: &[(u32, record::Row)]) -> Result<(), AccountError> {
     let id = |bytes: &Bytes| MessageId::try_from(bytes).map_err(|_| AccountError::Damaged("a row"));
-    let ids: Vec<MessageId> = rows.iter().map(|(_, row)| id(&row.message_id)).collect::<Result<_, _>>()?;
+    let ids: Vec<MessageId> = rows
+        .iter()
+        .map(|(_, row)| id(&row.message_id))
+        .collect::<Result<_, _>>()?;
     let account = tx.account();
     for (id, message) in ids.iter().zip(tx.messages(&ids).await?) {
         tx.delete(keys::message(account, *id));
@@ -86,7 +92,10 @@ impl Op for Purge {
 
     async fn plan(&self, accounts: &mut [AccountTx]) -> Result<Self::Output, AccountError> {
         let tx = &mut accounts[0];
-        let all = [UidRange { first: 1, last: u32::MAX }];
+        let all = [UidRange {
+            first: 1,
+            last: u32::MAX,
+        }];
         let (rows, next) = read_rows(tx, tx.account(), self.mailbox, &all, STEP_MESSAGES).await?;
         remove(tx, &rows).await?;
         let account = tx.account();
@@ -98,7 +107,11 @@ impl Op for Purge {
         if next.is_none() {
             tx.extra().delete(keys::deleted_mailbox(account, self.mailbox));
         }
-        Ok(ExpungeResponse { uids: removed.into_ranges(), modseq: tx.state().modseq(), next_uid: next.unwrap_or(0) })
+        Ok(ExpungeResponse {
+            uids: removed.into_ranges(),
+            modseq: tx.state().modseq(),
+            next_uid: next.unwrap_or(0),
+        })
     }
 
     fn size(&self) -> usize {

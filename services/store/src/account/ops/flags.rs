@@ -77,7 +77,12 @@ impl Op for StoreFlags {
             stored.push((uid, new));
         }
         let mut packer = Packer::new(
-            Columns { flags: true, modseq: true, size: false, received: false },
+            Columns {
+                flags: true,
+                modseq: true,
+                size: false,
+                received: false,
+            },
             &tx.state().keywords,
         );
         for (uid, row) in &stored {

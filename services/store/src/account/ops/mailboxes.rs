@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use mox_proto::mail::v1::{
-    CreateMailboxResponse, DeleteMailboxResponse, RenameMailboxResponse, SetSubscribedResponse,
-};
+use mox_proto::mail::v1::{CreateMailboxResponse, DeleteMailboxResponse, RenameMailboxResponse, SetSubscribedResponse};
 
 use crate::account::names::{self, INBOX};
 use crate::account::{AccountError, AccountTx, Op, State};
@@ -30,7 +28,9 @@ impl Op for CreateMailbox {
         // RFC 6154 §3: a use that cannot be given makes CREATE fail. A use marks one mailbox.
         for used in tx.state().mailboxes.values().flat_map(|m| &m.special_use) {
             if self.special_use.iter().any(|wanted| wanted.eq_ignore_ascii_case(used)) {
-                return Err(AccountError::Invalid(format!("useattr: another mailbox is {used} already")));
+                return Err(AccountError::Invalid(format!(
+                    "useattr: another mailbox is {used} already"
+                )));
             }
         }
         let (id, created) = tx.ensure_mailbox(&self.name)?;
@@ -44,7 +44,11 @@ impl Op for CreateMailbox {
         }
         let modseq = tx.modseq();
         let mailbox = tx.state().mailbox(id)?;
-        Ok(CreateMailboxResponse { mailbox: Some(tx.state().shown(mailbox)), created, modseq })
+        Ok(CreateMailboxResponse {
+            mailbox: Some(tx.state().shown(mailbox)),
+            created,
+            modseq,
+        })
     }
 }
 
@@ -161,6 +165,8 @@ impl Op for SetSubscribed {
     async fn plan(&self, accounts: &mut [AccountTx]) -> Result<Self::Output, AccountError> {
         let tx = &mut accounts[0];
         tx.set_subscribed(&self.name, self.subscribed)?;
-        Ok(SetSubscribedResponse { modseq: tx.state().modseq() })
+        Ok(SetSubscribedResponse {
+            modseq: tx.state().modseq(),
+        })
     }
 }

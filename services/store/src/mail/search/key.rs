@@ -70,10 +70,21 @@ impl Search {
         uid_next: u32,
         now: i64,
     ) -> Result<Self, AccountError> {
-        let mut compiler =
-            Compiler { keywords, uid_next, now, nodes: 0, bytes: 0, texts: Vec::new(), sent: false };
+        let mut compiler = Compiler {
+            keywords,
+            uid_next,
+            now,
+            nodes: 0,
+            bytes: 0,
+            texts: Vec::new(),
+            sent: false,
+        };
         let root = compiler.node(key)?;
-        Ok(Self { root, texts: compiler.texts, sent: compiler.sent })
+        Ok(Self {
+            root,
+            texts: compiler.texts,
+            sent: compiler.sent,
+        })
     }
 }
 
@@ -93,7 +104,10 @@ impl Compiler<'_> {
         if self.nodes > NODES_MAX {
             return Err(AccountError::Limit("at most 1000 conditions in a search"));
         }
-        let key = key.key.as_ref().ok_or_else(|| AccountError::Invalid("an empty search condition".into()))?;
+        let key = key
+            .key
+            .as_ref()
+            .ok_or_else(|| AccountError::Invalid("an empty search condition".into()))?;
         Ok(match key {
             Key::All(_) => Node::All,
             Key::And(list) => Node::And(self.list(list)?),
@@ -101,7 +115,10 @@ impl Compiler<'_> {
             Key::Not(key) => Node::Not(Box::new(self.node(key)?)),
             Key::Flag(bits) => Node::Flag(*bits),
             Key::Keyword(keyword) => {
-                let flags = mail::Flags { bits: 0, keywords: vec![keyword.clone()] };
+                let flags = mail::Flags {
+                    bits: 0,
+                    keywords: vec![keyword.clone()],
+                };
                 let wanted = Wanted::new(&flags)?;
                 match wanted.keywords.first() {
                     None => Node::Flag(wanted.bits),
@@ -152,10 +169,15 @@ impl Compiler<'_> {
 /// Days since 1970.
 fn number(day: &mail::search_key::Day) -> Result<i64, AccountError> {
     let invalid = || AccountError::Invalid(format!("no such day: {}-{}-{}", day.year, day.month, day.day));
-    let month = u8::try_from(day.month).ok().and_then(|m| time::Month::try_from(m).ok()).ok_or_else(invalid)?;
+    let month = u8::try_from(day.month)
+        .ok()
+        .and_then(|m| time::Month::try_from(m).ok())
+        .ok_or_else(invalid)?;
     let of_month = u8::try_from(day.day).map_err(|_| invalid())?;
     let date = time::Date::from_calendar_date(day.year, month, of_month).map_err(|_| invalid())?;
-    Ok(i64::from(date.to_julian_day() - time::macros::date!(1970 - 01 - 01).to_julian_day()))
+    Ok(i64::from(
+        date.to_julian_day() - time::macros::date!(1970 - 01 - 01).to_julian_day(),
+    ))
 }
 
 /// What the index says of a message.
@@ -254,18 +276,31 @@ mod tests {
         mail::SearchKey { key: Some(key) }
     }
 
-    const ROW: Row<'static> =
-        Row { uid: 7, flags: 1, keywords: &[0], modseq: 9, size: 100, received: 1_700_000_000 };
+    const ROW: Row<'static> = Row {
+        uid: 7,
+        flags: 1,
+        keywords: &[0],
+        modseq: 9,
+        size: 100,
+        received: 1_700_000_000,
+    };
 
-    fn test(k: mail::SearchKey, more: &More) -> Option<bool> {
+    fn test(k: &mail::SearchKey, more: &More) -> Option<bool> {
         let mut table = KeywordTable::default();
         table.ensure("work").unwrap();
-        Search::compile(&k, &table, 100, 1_700_000_100).unwrap().root.test(&ROW, more)
+        Search::compile(k, &table, 100, 1_700_000_100)
+            .unwrap()
+            .root
+            .test(&ROW, more)
     }
 
     #[test]
     fn the_index_decides_what_it_can() {
-        let day = |day| mail::search_key::Day { year: 2023, month: 11, day };
+        let day = |day| mail::search_key::Day {
+            year: 2023,
+            month: 11,
+            day,
+        };
         let none = More::default();
         for (k, expected) in [
             (Key::All(Default::default()), true),
@@ -283,9 +318,13 @@ mod tests {
             (Key::Older(100), true),
             (Key::Younger(99), false),
         ] {
-            assert_eq!(test(key(k.clone()), &none), Some(expected), "{k:?}");
+            assert_eq!(test(&key(k.clone()), &none), Some(expected), "{k:?}");
         }
-        let bad = key(Key::On(mail::search_key::Day { year: 2023, month: 2, day: 30 }));
+        let bad = key(Key::On(mail::search_key::Day {
+            year: 2023,
+            month: 2,
+            day: 30,
+        }));
         assert!(Search::compile(&bad, &KeywordTable::default(), 1, 0).is_err());
     }
 
@@ -296,17 +335,28 @@ mod tests {
         let none = More::default();
         let seen = || key(Key::Flag(1));
         let unanswered = || key(Key::Flag(2));
-        assert_eq!(test(key(Key::And(list(vec![text(), unanswered()]))), &none), Some(false));
-        assert_eq!(test(key(Key::And(list(vec![text(), seen()]))), &none), None);
-        assert_eq!(test(key(Key::Or(list(vec![text(), seen()]))), &none), Some(true));
-        assert_eq!(test(key(Key::Not(Box::new(text()))), &none), None);
-        let known = More { texts: vec![Some(true)], ..More::default() };
-        assert_eq!(test(key(Key::Not(Box::new(text()))), &known), Some(false));
+        assert_eq!(
+            test(&key(Key::And(list(vec![text(), unanswered()]))), &none),
+            Some(false)
+        );
+        assert_eq!(test(&key(Key::And(list(vec![text(), seen()]))), &none), None);
+        assert_eq!(test(&key(Key::Or(list(vec![text(), seen()]))), &none), Some(true));
+        assert_eq!(test(&key(Key::Not(Box::new(text()))), &none), None);
+        let known = More {
+            texts: vec![Some(true)],
+            ..More::default()
+        };
+        assert_eq!(test(&key(Key::Not(Box::new(text()))), &known), Some(false));
     }
 
     #[test]
     fn days_are_those_of_the_sender() {
-        let nov_22 = number(&mail::search_key::Day { year: 2026, month: 11, day: 22 }).unwrap();
+        let nov_22 = number(&mail::search_key::Day {
+            year: 2026,
+            month: 11,
+            day: 22,
+        })
+        .unwrap();
         assert_eq!(day_of(b"Sun, 22 Nov 2026 23:30:00 -0800"), Some(nov_22));
         assert_eq!(day_of(b"Sun, 22 Nov 2026 00:30:00 +0100"), Some(nov_22));
         assert_eq!(day_of(b"22 Nov 2026 00:30:00 GMT"), Some(nov_22));

@@ -49,7 +49,9 @@ impl Mail {
     ) -> Result<mail::SearchResponse, Status> {
         let id = mailbox_id(&request.mailbox_id)?;
         let (state, index) = self.accounts.view(account, id, 0).await?;
-        let key = request.key.ok_or_else(|| Status::invalid_argument("a search without conditions"))?;
+        let key = request
+            .key
+            .ok_or_else(|| Status::invalid_argument("a search without conditions"))?;
         let uid_next = state.mailbox(id)?.uid_next;
         let search = Arc::new(Search::compile(&key, &state.keywords, uid_next, self.accounts.now())?);
         let start = Instant::now();
@@ -67,7 +69,9 @@ impl Mail {
                     break;
                 }
             }
-            let Some(last) = batch.last().map(|c| c.row.uid) else { break };
+            let Some(last) = batch.last().map(|c| c.row.uid) else {
+                break;
+            };
             if open > 0 {
                 bytes += self.decide(account, id, &search, &mut batch).await?;
             }
@@ -83,7 +87,11 @@ impl Mail {
             }
         }
         let uids = found.uids.into_ranges();
-        Ok(mail::SearchResponse { uids, next_uid: found.next, highest_modseq: found.modseq })
+        Ok(mail::SearchResponse {
+            uids,
+            next_uid: found.next,
+            highest_modseq: found.modseq,
+        })
     }
 
     /// Reads the messages that are not decided yet, decides them, and answers with how many bytes that were.
@@ -98,7 +106,10 @@ impl Mail {
         let snapshot = self.accounts.db().snapshot().await.map_err(AccountError::from)?;
         let reader = FromSnapshot(&*snapshot);
         let (rows, _) = read_rows(&reader, account, mailbox, &uids, usize::MAX).await?;
-        let ids = rows.iter().map(|(_, row)| message_id(row)).collect::<Result<Vec<_>, _>>()?;
+        let ids = rows
+            .iter()
+            .map(|(_, row)| message_id(row))
+            .collect::<Result<Vec<_>, _>>()?;
         let messages = super::messages::records(&reader, account, &ids).await?;
         let computed = match search.sent {
             false => vec![None; ids.len()],
@@ -120,13 +131,17 @@ impl Mail {
             let sent = match computed {
                 None => None,
                 Some(computed) => {
-                    let computed = mail::Computed::decode(computed)
-                        .map_err(|_| AccountError::Damaged("a message's structure"))?;
+                    let computed =
+                        mail::Computed::decode(computed).map_err(|_| AccountError::Damaged("a message's structure"))?;
                     let date = computed.envelope.and_then(|e| e.date);
                     Some(date.and_then(|date| day_of(&date)))
                 }
             };
-            let mut more = More { saved: Some(message.saved), sent: sent.or(Some(None)), texts: Vec::new() };
+            let mut more = More {
+                saved: Some(message.saved),
+                sent: sent.or(Some(None)),
+                texts: Vec::new(),
+            };
             candidate.matches = search.root.test(&candidate.row, &more);
             if candidate.matches.is_none() {
                 bytes += self.read_texts(search, &message, &candidate.row, &mut more).await?;
@@ -150,7 +165,9 @@ impl Mail {
         let headers = search.texts.iter().any(|t| !t.needs_body());
         let mut read = 0;
         if large && headers {
-            let Some(start) = self.bytes_of(message, content, INLINE_BYTES as u64).await? else { return Ok(0) };
+            let Some(start) = self.bytes_of(message, content, INLINE_BYTES as u64).await? else {
+                return Ok(0);
+            };
             read += start.len();
             // A header that goes on further is for the whole message to show.
             if mox_message::header_end(&start) < start.len() {
@@ -160,7 +177,9 @@ impl Mail {
                 }
             }
         }
-        let Some(whole) = self.bytes_of(message, content, u64::MAX).await? else { return Ok(read) };
+        let Some(whole) = self.bytes_of(message, content, u64::MAX).await? else {
+            return Ok(read);
+        };
         read += whole.len();
         let mut texts = vec![None; search.texts.len()];
         more.texts = if large {
@@ -169,7 +188,9 @@ impl Mail {
                 text::search_message(&search.texts, &whole, &mut texts);
                 texts
             };
-            tokio::task::spawn_blocking(look).await.map_err(|_| Status::unavailable("the store is shutting down"))?
+            tokio::task::spawn_blocking(look)
+                .await
+                .map_err(|_| Status::unavailable("the store is shutting down"))?
         } else {
             text::search_message(&search.texts, &whole, &mut texts);
             texts

@@ -36,7 +36,10 @@ impl Needle {
     }
 
     fn new(place: Place, text: &str) -> Self {
-        Self { place, finder: Finder::new(fold(text).as_bytes()).into_owned() }
+        Self {
+            place,
+            finder: Finder::new(fold(text).as_bytes()).into_owned(),
+        }
     }
 
     /// Whether the header of a message is enough.
@@ -100,7 +103,10 @@ pub fn search_message(needles: &[Needle], message: &[u8], found: &mut [Option<bo
     };
     if needles.iter().any(|n| n.place == Place::Text) {
         for field in mox_message::headers(message) {
-            look(Place::Text, &format!("{}: {}", String::from_utf8_lossy(field.name), field.text()));
+            look(
+                Place::Text,
+                &format!("{}: {}", String::from_utf8_lossy(field.name), field.text()),
+            );
         }
     }
     if needles.iter().any(Needle::needs_body) {
@@ -139,7 +145,9 @@ mod tests {
                 Needle::text("subject: gr"),
                 Needle::body(""),
             ]),
-            [true, true, true, true, false, true, false, true, true, false, true, true]
+            [
+                true, true, true, true, false, true, false, true, true, false, true, true
+            ]
         );
     }
 

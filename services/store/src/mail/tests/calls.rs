@@ -20,23 +20,39 @@ fn store(mailbox: &mail::Mailbox, uids: Vec<mail::UidRange>, bits: u32) -> mail:
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_with_the_same_key_is_made_once() {
     let world = World::new().await;
-    let message = mail::AppendMessage { content: Some(inline(&message("a", "b"))), ..Default::default() };
+    let message = mail::AppendMessage {
+        content: Some(inline(&message("a", "b"))),
+        ..Default::default()
+    };
     let request = mail::AppendRequest {
         key: mox_rpc::key(),
         mailbox: "inbox".into(),
         messages: vec![message],
         session: Bytes::from_static(b"one"),
     };
-    let other_session = mail::AppendRequest { session: Bytes::from_static(b"two"), ..request.clone() };
+    let other_session = mail::AppendRequest {
+        session: Bytes::from_static(b"two"),
+        ..request.clone()
+    };
     let at_once = join_all((0..10).map(|_| world.mail.do_append(world.account, request.clone()))).await;
     let first = at_once[0].as_ref().unwrap();
     for again in &at_once {
         assert_eq!(again.as_ref().unwrap(), first);
     }
     let world = world.reopen().await;
-    assert_eq!(&world.mail.do_append(world.account, other_session.clone()).await.unwrap(), first);
+    assert_eq!(
+        &world
+            .mail
+            .do_append(world.account, other_session.clone())
+            .await
+            .unwrap(),
+        first
+    );
     assert_eq!(world.mailbox("INBOX").await.messages, 1);
-    let changed = mail::AppendRequest { mailbox: "Sent".into(), ..request };
+    let changed = mail::AppendRequest {
+        mailbox: "Sent".into(),
+        ..request
+    };
     let error = world.mail.do_append(world.account, changed).await.unwrap_err();
     assert_eq!(error.code(), tonic::Code::InvalidArgument);
 }
@@ -90,25 +106,59 @@ async fn contents_come_back_in_any_range() {
     let uploaded = world
         .mail
         .contents
-        .upload(Box::pin(futures::stream::iter([Ok(large.slice(..300_000)), Ok(large.slice(300_000..))])), 1 << 30)
+        .upload(
+            Box::pin(futures::stream::iter([
+                Ok(large.slice(..300_000)),
+                Ok(large.slice(300_000..)),
+            ])),
+            1 << 30,
+        )
         .await
         .unwrap();
-    let content = mail::Content { r#where: Some(mail::content::Where::UploadId(uploaded.id.to_bytes())) };
+    let content = mail::Content {
+        r#where: Some(mail::content::Where::UploadId(uploaded.id.to_bytes())),
+    };
     let request = mail::AppendRequest {
         key: mox_rpc::key(),
         mailbox: "Inbox".into(),
-        messages: vec![mail::AppendMessage { content: Some(content), ..Default::default() }],
+        messages: vec![mail::AppendMessage {
+            content: Some(content),
+            ..Default::default()
+        }],
         ..Default::default()
     };
     let answer = world.mail.do_append(world.account, request.clone()).await.unwrap();
     // The upload is used up; what was answered is not lost.
-    assert_eq!(world.mail.do_append(world.account, request.clone()).await.unwrap(), answer);
-    let again = mail::AppendRequest { key: mox_rpc::key(), ..request };
-    assert_eq!(world.mail.do_append(world.account, again).await.unwrap_err().code(), tonic::Code::NotFound);
-    for (offset, length) in [(0, 0), (5, 100), (262_000, 1000), (large.len() as u64 - 3, 50), (large.len() as u64, 9)] {
-        let read = world.mail.content(world.account, &inbox.id, 1, offset, length).await.unwrap();
+    assert_eq!(
+        world.mail.do_append(world.account, request.clone()).await.unwrap(),
+        answer
+    );
+    let again = mail::AppendRequest {
+        key: mox_rpc::key(),
+        ..request
+    };
+    assert_eq!(
+        world.mail.do_append(world.account, again).await.unwrap_err().code(),
+        tonic::Code::NotFound
+    );
+    for (offset, length) in [
+        (0, 0),
+        (5, 100),
+        (262_000, 1000),
+        (large.len() as u64 - 3, 50),
+        (large.len() as u64, 9),
+    ] {
+        let read = world
+            .mail
+            .content(world.account, &inbox.id, 1, offset, length)
+            .await
+            .unwrap();
         let start = (offset as usize).min(large.len());
-        let end = if length == 0 { large.len() } else { (start + length as usize).min(large.len()) };
+        let end = if length == 0 {
+            large.len()
+        } else {
+            (start + length as usize).min(large.len())
+        };
         assert!(read == large[start..end], "{offset} {length}: {} bytes", read.len());
     }
     assert_eq!(world.mail.content(world.account, &inbox.id, 2, 0, 0).await, None);
@@ -121,28 +171,62 @@ async fn names_behave_as_the_rfc_says() {
     let create = async |name: &str, special_use: &[&str]| {
         let special_use = special_use.iter().map(|s| (*s).to_owned()).collect();
         let key = mox_rpc::key();
-        let request =
-            mail::CreateMailboxRequest { key, name: name.into(), special_use, subscribe: true, ..Default::default() };
+        let request = mail::CreateMailboxRequest {
+            key,
+            name: name.into(),
+            special_use,
+            subscribe: true,
+            ..Default::default()
+        };
         mail.do_create_mailbox(account, request).await
     };
     let subscribe = async |name: &str, subscribed: bool| {
-        let request =
-            mail::SetSubscribedRequest { key: mox_rpc::key(), name: name.into(), subscribed, ..Default::default() };
+        let request = mail::SetSubscribedRequest {
+            key: mox_rpc::key(),
+            name: name.into(),
+            subscribed,
+            ..Default::default()
+        };
         mail.do_set_subscribed(account, request).await.unwrap()
     };
     let list = async || {
-        let list = mail.do_list_mailboxes(account, &mail::ListMailboxesRequest::default()).await.unwrap();
-        list.mailboxes.into_iter().map(|m| (m.name, m.exists, m.subscribed)).collect::<Vec<_>>()
+        let list = mail
+            .do_list_mailboxes(account, &mail::ListMailboxesRequest::default())
+            .await
+            .unwrap();
+        list.mailboxes
+            .into_iter()
+            .map(|m| (m.name, m.exists, m.subscribed))
+            .collect::<Vec<_>>()
     };
     assert_eq!(create("a/b/", &[]).await.unwrap().created, ["a", "a/b"]);
-    assert_eq!(create("inbox", &[]).await.unwrap_err().code(), tonic::Code::AlreadyExists);
-    assert_eq!(create("x\u{7}", &[]).await.unwrap_err().code(), tonic::Code::InvalidArgument);
-    assert_eq!(create("More sent", &["\\sent"]).await.unwrap_err().code(), tonic::Code::InvalidArgument);
-    assert_eq!(create("Trash", &["\\trash"]).await.unwrap().mailbox.unwrap().special_use, ["\\Trash"]);
+    assert_eq!(
+        create("inbox", &[]).await.unwrap_err().code(),
+        tonic::Code::AlreadyExists
+    );
+    assert_eq!(
+        create("x\u{7}", &[]).await.unwrap_err().code(),
+        tonic::Code::InvalidArgument
+    );
+    assert_eq!(
+        create("More sent", &["\\sent"]).await.unwrap_err().code(),
+        tonic::Code::InvalidArgument
+    );
+    assert_eq!(
+        create("Trash", &["\\trash"])
+            .await
+            .unwrap()
+            .mailbox
+            .unwrap()
+            .special_use,
+        ["\\Trash"]
+    );
     subscribe("ghost", true).await;
     subscribe("a/b", false).await;
     let all = |list: &[(&str, bool, bool)]| {
-        list.iter().map(|(name, exists, subscribed)| ((*name).to_owned(), *exists, *subscribed)).collect::<Vec<_>>()
+        list.iter()
+            .map(|(name, exists, subscribed)| ((*name).to_owned(), *exists, *subscribed))
+            .collect::<Vec<_>>()
     };
     assert_eq!(
         list().await,
@@ -156,8 +240,14 @@ async fn names_behave_as_the_rfc_says() {
         ])
     );
     let delete = async |name: &str| {
-        let request = mail::DeleteMailboxRequest { key: mox_rpc::key(), name: name.into(), ..Default::default() };
-        mail.do_delete_mailbox(account, request).await.map_err(|e| e.message().to_owned())
+        let request = mail::DeleteMailboxRequest {
+            key: mox_rpc::key(),
+            name: name.into(),
+            ..Default::default()
+        };
+        mail.do_delete_mailbox(account, request)
+            .await
+            .map_err(|e| e.message().to_owned())
     };
     assert_eq!(delete("a").await.unwrap_err(), "haschildren");
     delete("a/b").await.unwrap();
@@ -178,7 +268,12 @@ async fn the_inbox_gives_its_messages_away_and_stays() {
     }
     let before = world.mailbox("Inbox").await;
     let key = mox_rpc::key();
-    let request = mail::RenameMailboxRequest { key, from: "inbox".into(), to: "old/2026".into(), ..Default::default() };
+    let request = mail::RenameMailboxRequest {
+        key,
+        from: "inbox".into(),
+        to: "old/2026".into(),
+        ..Default::default()
+    };
     world.mail.do_rename_mailbox(world.account, request).await.unwrap();
     let inbox = world.mailbox("Inbox").await;
     let old = world.mailbox("old/2026").await;
@@ -192,11 +287,18 @@ async fn the_inbox_gives_its_messages_away_and_stays() {
 async fn many_messages_are_changed_in_steps_and_listed_in_pages() {
     let world = World::new().await;
     let content = message("a", "b");
-    let one = mail::AppendMessage { content: Some(inline(&content)), ..Default::default() };
+    let one = mail::AppendMessage {
+        content: Some(inline(&content)),
+        ..Default::default()
+    };
     join_all((0..50).map(|_| {
         let messages = vec![one.clone(); 100];
-        let request =
-            mail::AppendRequest { key: mox_rpc::key(), mailbox: "Inbox".into(), messages, ..Default::default() };
+        let request = mail::AppendRequest {
+            key: mox_rpc::key(),
+            mailbox: "Inbox".into(),
+            messages,
+            ..Default::default()
+        };
         world.mail.do_append(world.account, request)
     }))
     .await
@@ -207,7 +309,10 @@ async fn many_messages_are_changed_in_steps_and_listed_in_pages() {
     let request = store(&inbox, range(1, 0), SEEN);
     let answer = world.mail.do_store_flags(world.account, request.clone()).await.unwrap();
     let rows = unpack(&answer.rows.clone().unwrap());
-    assert_eq!(rows.iter().map(|r| r.0).collect::<Vec<_>>(), (1..=5000).collect::<Vec<_>>());
+    assert_eq!(
+        rows.iter().map(|r| r.0).collect::<Vec<_>>(),
+        (1..=5000).collect::<Vec<_>>()
+    );
     assert!(rows.iter().all(|r| r.1 == SEEN && r.3 > before));
     assert_eq!(world.mail.do_store_flags(world.account, request).await.unwrap(), answer);
     let copy = mail::CopyRequest {
@@ -221,7 +326,10 @@ async fn many_messages_are_changed_in_steps_and_listed_in_pages() {
     assert_eq!(world.mail.do_copy(world.account, copy, false).await.unwrap(), copied);
     let sent = world.mailbox("Sent").await;
     assert_eq!((sent.messages, sent.unseen), (5000, 0));
-    assert_eq!(world.mail.content(world.account, &sent.id, 4321, 0, 0).await.unwrap(), content);
+    assert_eq!(
+        world.mail.content(world.account, &sent.id, 4321, 0, 0).await.unwrap(),
+        content
+    );
     let changes = mail::ListChangesRequest {
         mailbox_id: inbox.id.clone(),
         since_modseq: before,
@@ -230,13 +338,23 @@ async fn many_messages_are_changed_in_steps_and_listed_in_pages() {
     };
     let page = world.mail.do_list_changes(world.account, &changes).await.unwrap();
     assert_eq!(unpack(&page.rows.unwrap()).len(), 5000);
-    world.mail.do_store_flags(world.account, store(&inbox, range(1, 0), crate::account::DELETED)).await.unwrap();
-    let request =
-        mail::ExpungeRequest { key: mox_rpc::key(), mailbox_id: inbox.id.clone(), ..Default::default() };
+    world
+        .mail
+        .do_store_flags(world.account, store(&inbox, range(1, 0), crate::account::DELETED))
+        .await
+        .unwrap();
+    let request = mail::ExpungeRequest {
+        key: mox_rpc::key(),
+        mailbox_id: inbox.id.clone(),
+        ..Default::default()
+    };
     let gone = world.mail.do_expunge(world.account, request).await.unwrap();
     assert_eq!(expand(&gone.uids).len(), 5000);
     assert_eq!(world.mailbox("Inbox").await.messages, 0);
-    assert_eq!(world.mail.content(world.account, &sent.id, 4321, 0, 0).await.unwrap(), content);
+    assert_eq!(
+        world.mail.content(world.account, &sent.id, 4321, 0, 0).await.unwrap(),
+        content
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -254,19 +372,33 @@ async fn messages_are_shown_with_what_was_asked_for() {
             parts,
             ..Default::default()
         };
-        world.mail.do_get_messages(world.account, &request).await.unwrap().messages
+        world
+            .mail
+            .do_get_messages(world.account, &request)
+            .await
+            .unwrap()
+            .messages
     };
     let bare = get(0).await;
     assert_eq!(bare.iter().map(|m| m.uid).collect::<Vec<_>>(), [1, 2]);
     assert_eq!(bare[0].size, content.len() as u64);
     assert_eq!((bare[0].received, bare[0].saved), (NOW, NOW));
     assert!(bare[0].computed.is_none());
-    assert_eq!(bare[1].thread_id, bare[0].thread_id, "a reply belongs to the thread of what it answers");
+    assert_eq!(
+        bare[1].thread_id, bare[0].thread_id,
+        "a reply belongs to the thread of what it answers"
+    );
     let whole = get(mail::MessagePart::Computed as u32).await;
     let computed = whole[0].computed.as_ref().unwrap();
-    assert_eq!(computed.envelope.as_ref().unwrap().subject.as_deref(), Some(&b"hello"[..]));
+    assert_eq!(
+        computed.envelope.as_ref().unwrap().subject.as_deref(),
+        Some(&b"hello"[..])
+    );
     assert!(computed.structure.is_some() && computed.preview.is_some());
-    let envelope = get(mail::MessagePart::Envelope as u32).await[0].computed.clone().unwrap();
+    let envelope = get(mail::MessagePart::Envelope as u32).await[0]
+        .computed
+        .clone()
+        .unwrap();
     assert!(envelope.envelope.is_some() && envelope.structure.is_none() && envelope.preview.is_none());
 }
 
@@ -317,15 +449,24 @@ async fn sessions_that_watch_are_told() {
     let routes = tonic::service::Routes::new(MailServiceServer::new(world.mail.clone()));
     let mut client = MailServiceClient::new(mox_rpc::Channel::in_process(routes, caller));
     let (requests, receiver) = tokio::sync::mpsc::channel(4);
-    let mut answers =
-        client.watch(tokio_stream::wrappers::ReceiverStream::new(receiver)).await.unwrap().into_inner();
+    let mut answers = client
+        .watch(tokio_stream::wrappers::ReceiverStream::new(receiver))
+        .await
+        .unwrap()
+        .into_inner();
     let subscribe = |id, session: &Bytes| mail::WatchRequest {
-        request: Some(Step::Subscribe(Subscribe { id, session: session.clone() })),
+        request: Some(Step::Subscribe(Subscribe {
+            id,
+            session: session.clone(),
+        })),
     };
     requests.send(subscribe(7, &session)).await.unwrap();
     let first = answers.message().await.unwrap().unwrap();
     assert_eq!((first.id, first.modseq, first.revoked), (7, 1, false));
-    requests.send(subscribe(8, &Bytes::from_static(b"no session"))).await.unwrap();
+    requests
+        .send(subscribe(8, &Bytes::from_static(b"no session")))
+        .await
+        .unwrap();
     let refused = answers.message().await.unwrap().unwrap();
     assert!(refused.revoked && refused.id == 8);
     let change = world.append("Inbox", 0, &message("a", "b")).await.unwrap();
@@ -334,6 +475,11 @@ async fn sessions_that_watch_are_told() {
     world.mail.sessions.revoke(world.account);
     let ended = answers.message().await.unwrap().unwrap();
     assert!(ended.revoked && ended.id == 7);
-    let gone = client.list_mailboxes(mail::ListMailboxesRequest { session, ..Default::default() }).await;
+    let gone = client
+        .list_mailboxes(mail::ListMailboxesRequest {
+            session,
+            ..Default::default()
+        })
+        .await;
     assert_eq!(gone.unwrap_err().code(), tonic::Code::Unauthenticated);
 }

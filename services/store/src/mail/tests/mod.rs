@@ -36,11 +36,16 @@ pub(crate) fn message(subject: &str, body: &str) -> Bytes {
 }
 
 pub(crate) fn inline(bytes: &Bytes) -> mail::Content {
-    mail::Content { r#where: Some(mail::content::Where::Inline(bytes.clone())) }
+    mail::Content {
+        r#where: Some(mail::content::Where::Inline(bytes.clone())),
+    }
 }
 
 pub(crate) fn flags(bits: u32, keywords: &[&str]) -> mail::Flags {
-    mail::Flags { bits, keywords: keywords.iter().map(|k| (*k).to_owned()).collect() }
+    mail::Flags {
+        bits,
+        keywords: keywords.iter().map(|k| (*k).to_owned()).collect(),
+    }
 }
 
 pub(crate) fn range(first: u32, last: u32) -> Vec<mail::UidRange> {
@@ -57,8 +62,18 @@ pub(crate) fn unpack(rows: &mail::Rows) -> Vec<Listed> {
             uid += rows.uid_delta[n];
             modseq += rows.modseq_delta[n];
             let set = rows.keyword_set.get(n).copied().unwrap_or(0) as usize;
-            let keywords = if set == 0 { vec![] } else { rows.keyword_sets[set - 1].keywords.clone() };
-            (uid, rows.flags[n], keywords, modseq as u64, rows.size.get(n).copied().unwrap_or(0))
+            let keywords = if set == 0 {
+                vec![]
+            } else {
+                rows.keyword_sets[set - 1].keywords.clone()
+            };
+            (
+                uid,
+                rows.flags[n],
+                keywords,
+                modseq as u64,
+                rows.size.get(n).copied().unwrap_or(0),
+            )
         })
         .collect()
 }
@@ -69,7 +84,12 @@ pub(crate) fn expand(ranges: &[mail::UidRange]) -> Vec<u32> {
 
 /// Services over an engine, as one process has them.
 pub(crate) fn mail_over(db: &Db, quota: u64, index_budget: usize) -> Mail {
-    let accounts = Accounts::new(db.clone(), Arc::new(move |_: &str| quota), Arc::new(|| NOW), index_budget);
+    let accounts = Accounts::new(
+        db.clone(),
+        Arc::new(move |_: &str| quota),
+        Arc::new(|| NOW),
+        index_budget,
+    );
     let blobs = Arc::new(EngineBlobs::new(db.clone()));
     let contents = Contents::new(db.clone(), blobs, Arc::new(|| NOW * 1000));
     Mail::new(accounts, contents, Sessions::default())
@@ -94,7 +114,12 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         let db: Db = Arc::new(RocksEngine::open(&Options::new(dir.path())).unwrap());
         let account = new_account(&db, "a").await;
-        Self { mail: mail_over(&db, quota, 1 << 20), db, account, dir }
+        Self {
+            mail: mail_over(&db, quota, 1 << 20),
+            db,
+            account,
+            dir,
+        }
     }
 
     /// The same data after a restart.
@@ -109,7 +134,12 @@ impl World {
         }
         drop(db);
         let db: Db = Arc::new(RocksEngine::open(&Options::new(dir.path())).unwrap());
-        Self { mail: mail_over(&db, 0, 1 << 20), db, account, dir }
+        Self {
+            mail: mail_over(&db, 0, 1 << 20),
+            db,
+            account,
+            dir,
+        }
     }
 
     pub(crate) async fn mailbox(&self, name: &str) -> mail::Mailbox {
@@ -117,7 +147,9 @@ impl World {
     }
 
     pub(crate) async fn append(&self, name: &str, bits: u32, content: &Bytes) -> Result<mail::AppendResponse, Status> {
-        self.mail.append_one(self.account, name, flags(bits, &[]), content).await
+        self.mail
+            .append_one(self.account, name, flags(bits, &[]), content)
+            .await
     }
 }
 
@@ -129,7 +161,14 @@ impl Mail {
 
     pub(crate) async fn named(&self, account: AccountId, name: &str) -> Result<mail::Mailbox, Status> {
         let which = Some(mail::get_mailbox_request::Which::Name(name.to_owned()));
-        self.do_get_mailbox(account, mail::GetMailboxRequest { session: Bytes::new(), which }).await
+        self.do_get_mailbox(
+            account,
+            mail::GetMailboxRequest {
+                session: Bytes::new(),
+                which,
+            },
+        )
+        .await
     }
 
     pub(crate) async fn append_one(
@@ -139,7 +178,11 @@ impl Mail {
         flags: mail::Flags,
         content: &Bytes,
     ) -> Result<mail::AppendResponse, Status> {
-        let message = mail::AppendMessage { content: Some(inline(content)), flags: Some(flags), received: None };
+        let message = mail::AppendMessage {
+            content: Some(inline(content)),
+            flags: Some(flags),
+            received: None,
+        };
         let request = mail::AppendRequest {
             session: Bytes::new(),
             key: mox_rpc::key(),
@@ -152,8 +195,11 @@ impl Mail {
     /// All rows of a mailbox with all columns, page by page.
     pub(crate) async fn rows(&self, account: AccountId, mailbox: &Bytes) -> Result<Vec<Listed>, Status> {
         let mut all = Vec::new();
-        let mut request =
-            mail::ListRowsRequest { mailbox_id: mailbox.clone(), columns: 15, ..Default::default() };
+        let mut request = mail::ListRowsRequest {
+            mailbox_id: mailbox.clone(),
+            columns: 15,
+            ..Default::default()
+        };
         loop {
             let page = self.do_list_rows(account, &request).await?;
             all.extend(unpack(&page.rows.unwrap_or_default()));

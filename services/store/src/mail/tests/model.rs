@@ -10,13 +10,43 @@ use crate::account::DELETED;
 
 #[derive(Debug, Clone)]
 enum Step {
-    Append { to: usize, count: u32, bits: u32 },
-    Store { to: usize, first: u32, last: u32, mode: i32, bits: u32, keyword: Option<u8>, unchanged: bool },
-    Copy { from: usize, to: usize, first: u32, last: u32, moving: bool },
-    Expunge { to: usize, all: bool, first: u32, last: u32 },
-    Create { name: usize },
-    Delete { name: usize },
-    Rename { from: usize, to: usize },
+    Append {
+        to: usize,
+        count: u32,
+        bits: u32,
+    },
+    Store {
+        to: usize,
+        first: u32,
+        last: u32,
+        mode: i32,
+        bits: u32,
+        keyword: Option<u8>,
+        unchanged: bool,
+    },
+    Copy {
+        from: usize,
+        to: usize,
+        first: u32,
+        last: u32,
+        moving: bool,
+    },
+    Expunge {
+        to: usize,
+        all: bool,
+        first: u32,
+        last: u32,
+    },
+    Create {
+        name: usize,
+    },
+    Delete {
+        name: usize,
+    },
+    Rename {
+        from: usize,
+        to: usize,
+    },
     /// What one process sees is what the other wrote.
     Look,
 }
@@ -96,7 +126,12 @@ async fn apply(mail: &Mail, account: AccountId, model: &mut Model, step: &Step) 
                 received: None,
             };
             let messages = vec![message; count as usize];
-            let request = mail::AppendRequest { key, mailbox: NAMES[to].into(), messages, ..Default::default() };
+            let request = mail::AppendRequest {
+                key,
+                mailbox: NAMES[to].into(),
+                messages,
+                ..Default::default()
+            };
             let answer = mail.do_append(account, request).await;
             let Some(model_box) = model.get(to) else {
                 assert_eq!(answer.unwrap_err().code(), tonic::Code::NotFound);
@@ -106,11 +141,26 @@ async fn apply(mail: &Mail, account: AccountId, model: &mut Model, step: &Step) 
             for uid in answer.uids {
                 assert_eq!(uid, model_box.uid_next);
                 model_box.uid_next += 1;
-                model_box.rows.insert(uid, Row { bits, keywords: vec![], size: content.len() as u64 });
+                model_box.rows.insert(
+                    uid,
+                    Row {
+                        bits,
+                        keywords: vec![],
+                        size: content.len() as u64,
+                    },
+                );
             }
             model.changed(answer.modseq);
         }
-        Step::Store { to, first, last, mode, bits, keyword, unchanged } => {
+        Step::Store {
+            to,
+            first,
+            last,
+            mode,
+            bits,
+            keyword,
+            unchanged,
+        } => {
             let Some(id) = model.id(to) else { return };
             let keywords: Vec<String> = keyword.iter().map(|k| format!("k{k}")).collect();
             let rows = mail.rows(account, &id).await.unwrap();
@@ -120,12 +170,19 @@ async fn apply(mail: &Mail, account: AccountId, model: &mut Model, step: &Step) 
                 mailbox_id: id,
                 uids: range(first, last),
                 mode,
-                flags: Some(mail::Flags { bits, keywords: keywords.clone() }),
+                flags: Some(mail::Flags {
+                    bits,
+                    keywords: keywords.clone(),
+                }),
                 unchanged_since: since,
                 ..Default::default()
             };
             let answer = mail.do_store_flags(account, request).await.unwrap();
-            let blocked: Vec<u32> = rows.iter().filter(|r| since.is_some_and(|s| r.3 > s)).map(|r| r.0).collect();
+            let blocked: Vec<u32> = rows
+                .iter()
+                .filter(|r| since.is_some_and(|s| r.3 > s))
+                .map(|r| r.0)
+                .collect();
             let model_box = model.get(to).unwrap();
             let highest = model_box.uid_next - 1;
             let (first, last) = (first.min(last), first.max(last).min(highest));
@@ -159,7 +216,13 @@ async fn apply(mail: &Mail, account: AccountId, model: &mut Model, step: &Step) 
             assert_eq!(rows, listed);
             model.changed(answer.modseq);
         }
-        Step::Copy { from, to, first, last, moving } => {
+        Step::Copy {
+            from,
+            to,
+            first,
+            last,
+            moving,
+        } => {
             let Some(id) = model.id(from) else { return };
             let request = mail::CopyRequest {
                 key,
@@ -197,7 +260,12 @@ async fn apply(mail: &Mail, account: AccountId, model: &mut Model, step: &Step) 
         Step::Expunge { to, all, first, last } => {
             let Some(id) = model.id(to) else { return };
             let uids = if all { vec![] } else { range(first, last) };
-            let request = mail::ExpungeRequest { key, mailbox_id: id, uids, ..Default::default() };
+            let request = mail::ExpungeRequest {
+                key,
+                mailbox_id: id,
+                uids,
+                ..Default::default()
+            };
             let answer = mail.do_expunge(account, request).await.unwrap();
             let model_box = model.get(to).unwrap();
             let (first, last) = (first.min(last), first.max(last));
@@ -212,13 +280,31 @@ async fn apply(mail: &Mail, account: AccountId, model: &mut Model, step: &Step) 
             model.changed(answer.modseq);
         }
         Step::Create { name } => {
-            let request = mail::CreateMailboxRequest { key, name: NAMES[name].into(), ..Default::default() };
+            let request = mail::CreateMailboxRequest {
+                key,
+                name: NAMES[name].into(),
+                ..Default::default()
+            };
             match mail.do_create_mailbox(account, request).await {
                 Ok(answer) => {
                     for created in answer.created {
                         let made = mail.named(account, &created).await.unwrap();
                         assert_eq!((made.messages, made.uid_next), (0, 1));
-                        assert!(model.boxes.insert(created, (made.id, Box { uid_next: 1, ..Box::default() })).is_none());
+                        assert!(
+                            model
+                                .boxes
+                                .insert(
+                                    created,
+                                    (
+                                        made.id,
+                                        Box {
+                                            uid_next: 1,
+                                            ..Box::default()
+                                        }
+                                    )
+                                )
+                                .is_none()
+                        );
                     }
                     model.changed(answer.modseq);
                 }
@@ -229,7 +315,11 @@ async fn apply(mail: &Mail, account: AccountId, model: &mut Model, step: &Step) 
             }
         }
         Step::Delete { name } => {
-            let request = mail::DeleteMailboxRequest { key, name: NAMES[name].into(), ..Default::default() };
+            let request = mail::DeleteMailboxRequest {
+                key,
+                name: NAMES[name].into(),
+                ..Default::default()
+            };
             let answer = mail.do_delete_mailbox(account, request).await;
             let expected = match model.get(name).is_some() {
                 _ if name == 0 => Some(tonic::Code::FailedPrecondition),
@@ -248,14 +338,27 @@ async fn apply(mail: &Mail, account: AccountId, model: &mut Model, step: &Step) 
         }
         Step::Rename { from, to } => {
             let (source, target) = (NAMES[from], NAMES[to]);
-            let request =
-                mail::RenameMailboxRequest { key, from: source.into(), to: target.into(), ..Default::default() };
+            let request = mail::RenameMailboxRequest {
+                key,
+                from: source.into(),
+                to: target.into(),
+                ..Default::default()
+            };
             match mail.do_rename_mailbox(account, request).await {
                 Ok(answer) => {
                     for parent in target.match_indices('/').map(|(at, _)| &target[..at]) {
                         if !model.boxes.contains_key(parent) {
                             let made = mail.named(account, parent).await.unwrap();
-                            model.boxes.insert(parent.into(), (made.id, Box { uid_next: 1, ..Box::default() }));
+                            model.boxes.insert(
+                                parent.into(),
+                                (
+                                    made.id,
+                                    Box {
+                                        uid_next: 1,
+                                        ..Box::default()
+                                    },
+                                ),
+                            );
                         }
                     }
                     let below = format!("{source}/");
@@ -272,7 +375,16 @@ async fn apply(mail: &Mail, account: AccountId, model: &mut Model, step: &Step) 
                     }
                     if inbox {
                         let made = mail.named(account, "INBOX").await.unwrap();
-                        model.boxes.insert("Inbox".into(), (made.id, Box { uid_next: 1, ..Box::default() }));
+                        model.boxes.insert(
+                            "Inbox".into(),
+                            (
+                                made.id,
+                                Box {
+                                    uid_next: 1,
+                                    ..Box::default()
+                                },
+                            ),
+                        );
                     }
                     model.changed(answer.modseq);
                 }
@@ -290,8 +402,16 @@ async fn apply(mail: &Mail, account: AccountId, model: &mut Model, step: &Step) 
 
 /// The account is what the model says, as seen by a process.
 async fn check(mail: &Mail, account: AccountId, model: &Model) {
-    let list = mail.do_list_mailboxes(account, &mail::ListMailboxesRequest::default()).await.unwrap();
-    let names: Vec<String> = list.mailboxes.iter().filter(|m| m.exists).map(|m| m.name.clone()).collect();
+    let list = mail
+        .do_list_mailboxes(account, &mail::ListMailboxesRequest::default())
+        .await
+        .unwrap();
+    let names: Vec<String> = list
+        .mailboxes
+        .iter()
+        .filter(|m| m.exists)
+        .map(|m| m.name.clone())
+        .collect();
     assert_eq!(names, model.boxes.keys().cloned().collect::<Vec<_>>());
     let mut total = 0;
     for shown in list.mailboxes.iter().filter(|m| m.exists) {
@@ -301,7 +421,14 @@ async fn check(mail: &Mail, account: AccountId, model: &Model) {
         let seen: BTreeMap<u32, Row> = rows
             .iter()
             .map(|(uid, bits, keywords, _, size)| {
-                (*uid, Row { bits: *bits, keywords: keywords.clone(), size: *size })
+                (
+                    *uid,
+                    Row {
+                        bits: *bits,
+                        keywords: keywords.clone(),
+                        size: *size,
+                    },
+                )
             })
             .collect();
         assert_eq!(seen, expected.rows, "{}", shown.name);
@@ -313,7 +440,10 @@ async fn check(mail: &Mail, account: AccountId, model: &Model) {
         let size: u64 = expected.rows.values().map(|r| r.size).sum();
         assert_eq!(shown.size, size);
         total += size;
-        assert!(rows.iter().all(|r| r.3 <= shown.highest_modseq && shown.highest_modseq <= model.modseq));
+        assert!(
+            rows.iter()
+                .all(|r| r.3 <= shown.highest_modseq && shown.highest_modseq <= model.modseq)
+        );
     }
     let state = mail.accounts().state(account, 0).await.unwrap();
     assert_eq!((state.modseq(), state.record.size), (model.modseq, total));
@@ -360,7 +490,10 @@ async fn catch_up(mail: &Mail, account: AccountId, model: &Model, since: usize) 
 }
 
 fn cases() -> u32 {
-    std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(24)
+    std::env::var("PROPTEST_CASES")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(24)
 }
 
 proptest! {

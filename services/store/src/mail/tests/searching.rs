@@ -10,12 +10,19 @@ fn key(key: Key) -> mail::SearchKey {
 }
 
 fn header(name: &str, value: &str) -> mail::SearchKey {
-    key(Key::Header(Header { name: name.into(), value: value.into() }))
+    key(Key::Header(Header {
+        name: name.into(),
+        value: value.into(),
+    }))
 }
 
 async fn search(world: &World, wanted: mail::SearchKey) -> Vec<u32> {
     let inbox = world.mailbox("Inbox").await;
-    let mut request = mail::SearchRequest { mailbox_id: inbox.id, key: Some(wanted), ..Default::default() };
+    let mut request = mail::SearchRequest {
+        mailbox_id: inbox.id,
+        key: Some(wanted),
+        ..Default::default()
+    };
     let mut all = Vec::new();
     loop {
         let page = world.mail.do_search(world.account, request.clone()).await.unwrap();
@@ -43,18 +50,37 @@ async fn searches_find_what_is_there() {
     ];
     for (n, m) in messages.iter().enumerate() {
         let bits = if n == 0 { SEEN } else { 0 };
-        world.mail.append_one(world.account, "Inbox", flags(bits, if n == 2 { &["work"] } else { &[] }), m).await.unwrap();
+        world
+            .mail
+            .append_one(
+                world.account,
+                "Inbox",
+                flags(bits, if n == 2 { &["work"] } else { &[] }),
+                m,
+            )
+            .await
+            .unwrap();
     }
-    let content = mail::Content { r#where: Some(mail::content::Where::UploadId(uploaded.id().to_bytes())) };
+    let content = mail::Content {
+        r#where: Some(mail::content::Where::UploadId(uploaded.id().to_bytes())),
+    };
     let request = mail::AppendRequest {
         key: mox_rpc::key(),
         mailbox: "Inbox".into(),
-        messages: vec![mail::AppendMessage { content: Some(content), received: Some(0), ..Default::default() }],
+        messages: vec![mail::AppendMessage {
+            content: Some(content),
+            received: Some(0),
+            ..Default::default()
+        }],
         ..Default::default()
     };
     world.mail.do_append(world.account, request).await.unwrap();
     let list = |keys: Vec<mail::SearchKey>| List { keys };
-    let day = |day| Day { year: 2026, month: 11, day };
+    let day = |day| Day {
+        year: 2026,
+        month: 11,
+        day,
+    };
     let cases = [
         (key(Key::All(Default::default())), vec![1, 2, 3, 4]),
         (key(Key::Flag(SEEN)), vec![1]),
@@ -69,11 +95,30 @@ async fn searches_find_what_is_there() {
         (header("date", ""), vec![2]),
         (key(Key::SentOn(day(22))), vec![2]),
         (key(Key::SentSince(day(23))), vec![]),
-        (key(Key::Before(Day { year: 1970, month: 1, day: 2 })), vec![4]),
+        (
+            key(Key::Before(Day {
+                year: 1970,
+                month: 1,
+                day: 2,
+            })),
+            vec![4],
+        ),
         (key(Key::SavedSince(day(1))), vec![1, 2, 3, 4]),
         (key(Key::Larger(100_000)), vec![4]),
-        (key(Key::And(list(vec![key(Key::Body("fox".into())), key(Key::Not(Box::new(key(Key::Flag(SEEN)))))]))), vec![3]),
-        (key(Key::Or(list(vec![header("subject", "first"), header("subject", "third")]))), vec![1, 3]),
+        (
+            key(Key::And(list(vec![
+                key(Key::Body("fox".into())),
+                key(Key::Not(Box::new(key(Key::Flag(SEEN))))),
+            ]))),
+            vec![3],
+        ),
+        (
+            key(Key::Or(list(vec![
+                header("subject", "first"),
+                header("subject", "third"),
+            ]))),
+            vec![1, 3],
+        ),
         (key(Key::Uids(Uids { ranges: range(2, 3) })), vec![2, 3]),
         (key(Key::Not(Box::new(key(Key::Text("fox".into()))))), vec![2, 4]),
     ];
