@@ -38,5 +38,5 @@ check: ## Formatting, lints, layering, licences
 	@tools/deps build
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
-	cargo test -p mox-integration-tests --test layering
+	cargo test --workspace --test layering
 	tools/deny
