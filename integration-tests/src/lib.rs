@@ -7,6 +7,8 @@
 //! - [`wait`] waits for conditions, with deadlines; nothing sleeps for a fixed time to be lucky.
 //! - [`lock`] keeps heavy scenarios apart.
 //!
+//! With `MOX_KEEP` set, the temporary folders stay, with the logs of all processes.
+//!
 //! Processes die with the test that started them: they are killed by their id when dropped, and by the kernel when
 //! the test's thread ends in any other way.
 

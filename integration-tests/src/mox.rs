@@ -67,10 +67,11 @@ impl Mox {
     /// # Errors
     /// If it can't be written.
     pub fn prepare(shape: Shape, options: &Options) -> Result<Self> {
-        let folder = tempfile::Builder::new()
+        let mut folder = tempfile::Builder::new()
             .prefix("mox-")
             .tempdir()
             .context("creating a temporary folder")?;
+        folder.disable_cleanup(std::env::var_os("MOX_KEEP").is_some());
         let config_dir = folder.path().join("config");
         let ip = network::free_ip();
         let dir = text(&config_dir);
