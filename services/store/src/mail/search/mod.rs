@@ -69,6 +69,8 @@ impl Mail {
                     break;
                 }
             }
+            // A million rows take a while: others go on meanwhile.
+            tokio::task::yield_now().await;
             let Some(last) = batch.last().map(|c| c.row.uid) else {
                 break;
             };

@@ -1,6 +1,7 @@
 //! Mail on a real engine.
 
 mod calls;
+mod faults;
 mod model;
 mod searching;
 
