@@ -9,9 +9,9 @@ use parking_lot::{Condvar, Mutex};
 use rocksdb::{WriteBatch, WriteOptions};
 use tokio::sync::oneshot;
 
-use super::rocks::{Database, VERSION_BYTES};
+use super::rocks::{Database, FAMILIES, VERSION_BYTES};
 use super::space::Reserve;
-use super::{Commit, Condition, EngineError, Operation, readers};
+use super::{Commit, Condition, EngineError, Operation, readers, wal};
 
 /// Bytes after which a group is written without looking for more: bounds memory, and how long the first waits.
 const GROUP_BYTES: usize = 8 << 20;
@@ -86,6 +86,8 @@ pub(super) struct Committer {
     reserve: Reserve,
     fatal: Box<dyn Fn(&str) + Send>,
     last_version: u64,
+    /// Bytes of logs to prepare.
+    prime: Option<usize>,
 }
 
 impl Committer {
@@ -101,10 +103,24 @@ impl Committer {
             reserve,
             fatal,
             last_version: 0,
+            prime: None,
+        }
+    }
+
+    /// Prepares files for logs of so many bytes before the first commit: not at opening, which has others waiting.
+    pub(super) fn priming(self, log_bytes: usize) -> Self {
+        Self {
+            prime: Some(log_bytes),
+            ..self
         }
     }
 
     pub(super) fn run(mut self) {
+        if let Some(bytes) = self.prime
+            && let Err(error) = wal::prime(&self.database.db, &FAMILIES, bytes)
+        {
+            (self.fatal)(&format!("preparing files for the log: {error}"));
+        }
         while let Some(group) = self.queue.next_group() {
             self.commit_group(group);
         }

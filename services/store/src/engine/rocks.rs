@@ -31,7 +31,7 @@ pub(super) const VERSION_BYTES: usize = 8;
 /// Name of the column family of [`Options::bulk`].
 const BULK: &str = "bulk";
 /// All column families.
-const FAMILIES: [&str; 2] = [rocksdb::DEFAULT_COLUMN_FAMILY_NAME, BULK];
+pub(super) const FAMILIES: [&str; 2] = [rocksdb::DEFAULT_COLUMN_FAMILY_NAME, BULK];
 /// Values from this size on live in blob files.
 const BLOB_BYTES: u64 = 1 << 10;
 /// Size at which a blob file is complete: the unit in which space of deleted contents comes back.
@@ -53,7 +53,7 @@ pub struct Options {
     /// Bytes of recent changes in memory before they are written out, of small records or of bulk. Bounds the log too,
     /// and so what a start has to read again.
     pub memtable_bytes: usize,
-    /// Writes file space for the log at opening, so that the first commits are as quick as later ones.
+    /// Writes file space for the log after opening, so that the first commits are as quick as later ones.
     pub prime_log: bool,
     /// Threads for reads that touch the disk.
     pub readers: usize,
@@ -138,19 +138,10 @@ impl RocksEngine {
     pub(super) fn open_with(options: &Options, fatal: Box<dyn Fn(&str) + Send>) -> Result<Self, OpenError> {
         let lock = DirectoryLock::acquire(&options.path)?;
         let path = options.path.join("rocksdb");
-        let db = open_database(&path, options)
-            .and_then(|db| {
-                // Values with their versions take a little more in the log than in memory.
-                let bytes = options.memtable_bytes + options.memtable_bytes / 4;
-                if options.prime_log && wal::has_room(&options.path, options.reserve_bytes, bytes) {
-                    wal::prime(&db, &FAMILIES, bytes)?;
-                }
-                Ok(db)
-            })
-            .map_err(|error| OpenError::Database {
-                path: path.clone(),
-                message: error.into_string(),
-            })?;
+        let db = open_database(&path, options).map_err(|error| OpenError::Database {
+            path: path.clone(),
+            message: error.into_string(),
+        })?;
         let database = Arc::new(Database { db, bulk: options.bulk });
         let commits = Arc::new(CommitQueue::default());
         let reads = Arc::new(ReadQueue::default());
@@ -160,6 +151,10 @@ impl RocksEngine {
             Reserve::new(options.path.clone(), options.reserve_bytes),
             fatal,
         );
+        // Values with their versions take a little more in the log than in memory.
+        let log_bytes = options.memtable_bytes + options.memtable_bytes / 4;
+        let prime = options.prime_log && wal::has_room(&options.path, options.reserve_bytes, log_bytes);
+        let committer = if prime { committer.priming(log_bytes) } else { committer };
         let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
             std::thread::Builder::new()
                 .name(name.into())
