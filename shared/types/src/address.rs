@@ -204,7 +204,10 @@ impl FromStr for Address {
 
     fn from_str(s: &str) -> Result<Self, AddressError> {
         let (localpart, domain) = s.rsplit_once('@').ok_or_else(|| AddressError::Form(s.into()))?;
-        Ok(Self { localpart: localpart.parse()?, domain: domain.parse()? })
+        Ok(Self {
+            localpart: localpart.parse()?,
+            domain: domain.parse()?,
+        })
     }
 }
 
@@ -264,12 +267,17 @@ mod tests {
         ] {
             assert_eq!(address(given).unwrap().to_string(), printed, "{given}");
         }
-        assert_eq!(address("u@bücher.example").unwrap().to_ascii_domain(), "u@xn--bcher-kva.example");
+        assert_eq!(
+            address("u@bücher.example").unwrap().to_ascii_domain(),
+            "u@xn--bcher-kva.example"
+        );
     }
 
     #[test]
     fn what_is_no_address_is_refused() {
-        for bad in ["", "a", "@b", "a@", "a b@c", "a@b..c", "a@-b", "\"a@b", ".a@b", "a\u{7}@b", "a@b c"] {
+        for bad in [
+            "", "a", "@b", "a@", "a b@c", "a@b..c", "a@-b", "\"a@b", ".a@b", "a\u{7}@b", "a@b c",
+        ] {
             assert!(address(bad).is_err(), "{bad:?}");
         }
     }
