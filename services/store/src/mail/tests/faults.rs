@@ -27,7 +27,7 @@ struct Failing {
 
 #[async_trait]
 impl Engine for Failing {
-    async fn snapshot(&self) -> Result<std::boxed::Box<dyn Snapshot>, EngineError> {
+    async fn snapshot(&self) -> Result<Box<dyn Snapshot>, EngineError> {
         self.inner.snapshot().await
     }
 
