@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
-use mox_integration_tests::{Mox, Options, Shape, USER};
+use mox_integration_tests::{Mox, Shape, USER};
 
 use crate::load::{Load, median};
 use crate::postfix::Postfix;
@@ -41,39 +41,41 @@ struct Arguments {
     without_postfix: bool,
 }
 
-/// What was measured of mox.
-struct Ours {
+/// What was measured.
+#[derive(Default)]
+struct Figures {
     memory_mib: f64,
     memory_full_mib: f64,
-    one: f64,
-    many: f64,
-    one_full: f64,
-    many_full: f64,
+    one: Rates,
+    many: Rates,
     notify_ms: f64,
     start_full: Duration,
     start_killed: Duration,
 }
 
+/// Accepted messages a second, at the median of the rounds.
+#[derive(Default)]
+struct Rates {
+    empty: f64,
+    full: f64,
+    postfix: Option<f64>,
+}
+
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     if let Some(dir) = &arguments.dir {
-        // Everything that is temporary goes there: this process has no other threads yet, and children inherit it.
+        // Everything that is temporary goes there.
         tempfile::env::override_temp_dir(dir)
             .ok()
             .context("setting the temporary folder")?;
     }
-    let bar = ProgressBar::new(0).with_style(ProgressStyle::with_template("{elapsed_precise} [{bar:30}] {msg}")?);
+    let style = ProgressStyle::with_template("{elapsed_precise} [{bar:30}] {msg}")?;
+    let servers = if arguments.without_postfix { 2 } else { 3 };
+    let bar = ProgressBar::new(5 + 2 * (arguments.rounds * servers) as u64).with_style(style);
     bar.enable_steady_tick(Duration::from_millis(200));
-    bar.set_length(if arguments.without_postfix { 8 } else { 11 });
-
-    let theirs = if arguments.without_postfix {
-        None
-    } else {
-        Some(measure_postfix(&arguments, &bar)?)
-    };
-    let ours = measure_mox(&arguments, &bar)?;
+    let figures = measure(&arguments, &bar)?;
     bar.finish_and_clear();
-    print!("{}", table(&arguments, &ours, theirs));
+    print!("{}", table(&arguments, &figures));
     Ok(())
 }
 
@@ -82,86 +84,70 @@ fn step(bar: &ProgressBar, what: &str) {
     bar.inc(1);
 }
 
-fn measure_postfix(arguments: &Arguments, bar: &ProgressBar) -> Result<(f64, f64)> {
-    step(bar, "Postfix: starting");
-    let postfix = Postfix::start()?;
-    let load = Load {
-        smtp: postfix.address(),
-        to: postfix::RECIPIENT,
+fn measure(arguments: &Arguments, bar: &ProgressBar) -> Result<Figures> {
+    step(bar, "starting");
+    let postfix = if arguments.without_postfix {
+        None
+    } else {
+        Some(Postfix::start()?)
     };
-    let mut expected = 0;
-    let mut rate = |connections: usize, count: usize| {
-        median(arguments.rounds, || {
-            expected += count;
-            let rate = load.rate(connections, count)?;
-            // What it still delivers would slow the next measurement.
-            postfix.wait_for_delivered(expected)?;
-            Ok(rate)
-        })
+    let mut mox = Mox::start(Shape::Single)?;
+    let mut figures = Figures {
+        memory_mib: mib(mox.process("mox")?.memory()?),
+        ..Figures::default()
     };
-    step(bar, "Postfix: accepting on 1 connection");
-    let one = rate(1, arguments.messages)?;
-    step(bar, "Postfix: accepting on 32 connections");
-    let many = rate(32, 2 * arguments.messages)?;
-    Ok((one, many))
+    step(bar, "filling the mailbox");
+    load(&mox).rate(32, arguments.full)?;
+    figures.one = rates(arguments, bar, &mox, postfix.as_ref(), 1, arguments.messages)?;
+    figures.many = rates(arguments, bar, &mox, postfix.as_ref(), 32, 2 * arguments.messages)?;
+    drop(postfix);
+    step(bar, "telling an idle client");
+    figures.notify_ms = load(&mox).notify_ms(mox.imap(), 300)?;
+    step(bar, "starting again");
+    mox.terminate()?;
+    figures.start_full = timed(|| mox.start_all())?;
+    step(bar, "starting after a kill");
+    mox.kill("mox")?;
+    figures.start_killed = timed(|| mox.start_all())?;
+    mox.login()?.examine("INBOX")?;
+    figures.memory_full_mib = mib(mox.process("mox")?.memory()?);
+    Ok(figures)
 }
 
-fn measure_mox(arguments: &Arguments, bar: &ProgressBar) -> Result<Ours> {
-    let (memory_mib, one, many) = measure_empty(arguments, bar)?;
-    step(bar, "mox: starting");
-    let mut mox = Mox::start_with(Shape::Single, &Options::default())?;
-    let load = Load {
+fn load(mox: &Mox) -> Load<'static> {
+    Load {
         smtp: mox.smtp(),
         to: USER,
-    };
-    step(bar, "mox: filling the mailbox");
-    load.rate(32, arguments.full)?;
-    step(bar, "mox: accepting on 1 connection, mailbox full");
-    let one_full = median(arguments.rounds, || load.rate(1, arguments.messages))?;
-    step(bar, "mox: accepting on 32 connections, mailbox full");
-    let many_full = median(arguments.rounds, || load.rate(32, 2 * arguments.messages))?;
-    step(bar, "mox: telling an idle client");
-    let notify_ms = load.notify_ms(mox.imap(), 300)?;
-    step(bar, "mox: starting again");
-    mox.terminate()?;
-    let start_full = timed(|| mox.start_all())?;
-    mox.kill("mox")?;
-    let start_killed = timed(|| mox.start_all())?;
-    mox.login()?.examine("INBOX")?;
-    let memory_full_mib = mib(mox.process("mox")?.memory()?);
-    Ok(Ours {
-        memory_mib,
-        memory_full_mib,
-        one,
-        many,
-        one_full,
-        many_full,
-        notify_ms,
-        start_full,
-        start_killed,
-    })
+    }
 }
 
-/// Rates in a mailbox that is empty at the start of each measurement, and memory before the first.
-fn measure_empty(arguments: &Arguments, bar: &ProgressBar) -> Result<(f64, f64, f64)> {
-    let mut memory = Vec::new();
-    let mut empty = |connections: usize, count: usize| {
-        median(arguments.rounds, || {
-            let mut mox = Mox::start(Shape::Single)?;
-            memory.push(mib(mox.process("mox")?.memory()?));
-            Load {
-                smtp: mox.smtp(),
-                to: USER,
-            }
-            .rate(connections, count)
-        })
-    };
-    step(bar, "mox: accepting on 1 connection, mailbox empty");
-    let one = empty(1, arguments.messages)?;
-    step(bar, "mox: accepting on 32 connections, mailbox empty");
-    let many = empty(32, 2 * arguments.messages)?;
-    memory.sort_by(f64::total_cmp);
-    Ok((memory[memory.len() / 2], one, many))
+/// Measures all in turn, so that whatever else the machine does befalls all alike.
+fn rates(
+    arguments: &Arguments,
+    bar: &ProgressBar,
+    full: &Mox,
+    postfix: Option<&Postfix>,
+    connections: usize,
+    count: usize,
+) -> Result<Rates> {
+    let (mut of_postfix, mut of_empty, mut of_full) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..arguments.rounds.max(1) {
+        if let Some(postfix) = postfix {
+            step(bar, &format!("Postfix, connections: {connections}"));
+            of_postfix.push(postfix.rate(connections, count)?);
+        }
+        step(bar, &format!("mox, connections: {connections}, mailbox empty"));
+        let empty = Mox::start(Shape::Single)?;
+        of_empty.push(load(&empty).rate(connections, count)?);
+        drop(empty);
+        step(bar, &format!("mox, connections: {connections}, mailbox full"));
+        of_full.push(load(full).rate(connections, count)?);
+    }
+    Ok(Rates {
+        empty: median(of_empty),
+        full: median(of_full),
+        postfix: postfix.map(|_| median(of_postfix)),
+    })
 }
 
 fn timed(what: impl FnOnce() -> Result<()>) -> Result<Duration> {
@@ -174,30 +160,31 @@ fn mib(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }
 
-fn table(arguments: &Arguments, ours: &Ours, theirs: Option<(f64, f64)>) -> Table {
+fn table(arguments: &Arguments, figures: &Figures) -> Table {
     let full = arguments.full;
-    let seconds = |d: Duration| d.as_secs_f64();
-    let mut rows = vec![
-        Row::rate("accepted/s, 1 connection, empty mailbox", ours.one).beside(theirs.map(|t| t.0), 1.0),
-        Row::rate("accepted/s, 32 connections, empty mailbox", ours.many).beside(theirs.map(|t| t.1), 1.0),
-    ];
-    rows.extend([
-        Row::rate(&format!("accepted/s, 1 connection, {full} messages"), ours.one_full).share_of(ours.one, 0.9),
-        Row::rate(&format!("accepted/s, 32 connections, {full} messages"), ours.many_full).share_of(ours.many, 0.9),
-        Row::figure("DATA to EXISTS on idle IMAP, median, ms", ours.notify_ms, 1).under(5.0),
-        Row::figure("resident memory after start, MiB", ours.memory_mib, 1).under(80.0),
+    let (one, many) = (&figures.one, &figures.many);
+    let full_rate = |connections: &str, rates: &Rates| {
+        let what = format!("accepted/s, {connections}, {full} messages");
+        Row::rate(&what, rates.full).share_of(rates.empty, 0.9)
+    };
+    let rows = vec![
+        Row::rate("accepted/s, 1 connection, empty mailbox", one.empty).beside(one.postfix, 1.0),
+        Row::rate("accepted/s, 32 connections, empty mailbox", many.empty).beside(many.postfix, 1.0),
+        full_rate("1 connection", one),
+        full_rate("32 connections", many),
+        Row::figure("DATA to EXISTS on idle IMAP, median, ms", figures.notify_ms, 1).under(5.0),
+        Row::figure("resident memory after start, MiB", figures.memory_mib, 1).under(80.0),
         Row::figure(
             &format!("resident memory after start, {full} messages, MiB"),
-            ours.memory_full_mib,
+            figures.memory_full_mib,
             1,
         ),
-        Row::figure(&format!("start on {full} messages, s"), seconds(ours.start_full), 2).under(1.0),
-        Row::figure(
+        Row::seconds(&format!("start on {full} messages, s"), figures.start_full).under(1.0),
+        Row::seconds(
             &format!("start after a kill on {full} messages, s"),
-            seconds(ours.start_killed),
-            2,
+            figures.start_killed,
         )
         .under(1.0),
-    ]);
+    ];
     Table { rows }
 }

@@ -7,11 +7,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use mox_integration_tests::client::{Lines, succeed};
 use mox_integration_tests::{Process, free_ip, wait};
 use rustix::process::Signal;
 use tempfile::TempDir;
+
+use crate::load::Load;
 
 /// Who receives.
 pub(crate) const RECIPIENT: &str = "bench@bench.example";
@@ -92,18 +94,26 @@ impl Postfix {
         })
     }
 
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.address
+    /// Accepted messages a second. Returns when all are delivered: what it still delivers would slow the next
+    /// measurement.
+    pub(crate) fn rate(&self, connections: usize, count: usize) -> Result<f64> {
+        let before = self.delivered();
+        let load = Load {
+            smtp: self.address,
+            to: RECIPIENT,
+        };
+        let rate = load.rate(connections, count)?;
+        wait::until("Postfix to deliver", Duration::from_secs(600), || {
+            let delivered = self.delivered() - before;
+            ensure!(delivered >= count, "{delivered} of {count} are delivered");
+            Ok(Some(()))
+        })?;
+        Ok(rate)
     }
 
-    /// Waits until so many messages are in the maildir.
-    pub(crate) fn wait_for_delivered(&self, count: usize) -> Result<()> {
-        wait::until("Postfix to deliver", Duration::from_secs(600), || {
-            let delivered = fs::read_dir(&self.maildir).context("reading the maildir")?.count();
-            ensure!(delivered >= count, "{delivered} of {count} are delivered");
-            // Looking takes its time too.
-            Ok(Some(()))
-        })
+    /// How many messages are in the maildir, which is not there before the first.
+    fn delivered(&self) -> usize {
+        fs::read_dir(&self.maildir).map_or(0, Iterator::count)
     }
 }
 

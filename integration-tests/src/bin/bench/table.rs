@@ -1,6 +1,7 @@
 //! One table of figures and ratios.
 
 use std::fmt;
+use std::time::Duration;
 
 /// A figure of ours, what it is compared with, and what is wanted.
 pub(crate) struct Row {
@@ -29,6 +30,10 @@ impl Row {
 
     pub(crate) fn rate(what: &str, ours: f64) -> Self {
         Self::figure(what, ours, 0)
+    }
+
+    pub(crate) fn seconds(what: &str, ours: Duration) -> Self {
+        Self::figure(what, ours.as_secs_f64(), 2)
     }
 
     /// Wants at least `share` of what Postfix does.
