@@ -3,14 +3,12 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use futures::channel::mpsc;
-use mox_proto::auth::v1::authenticate_request::{ChannelBinding, Start, Step};
 use mox_proto::auth::v1::authenticate_response::{Failure, Step as Answer, Success, failure::Reason};
-use mox_proto::auth::v1::{AuthenticateRequest, AuthenticateResponse};
+use mox_service::Exchange;
 use mox_smtp::Reply;
 use mox_smtp::limits::AUTH_LINE;
 use mox_telemetry::TraceKind;
-use tonic::{Status, Streaming};
+use tonic::Status;
 
 use crate::limits;
 use crate::session::{Session, Stop};
@@ -20,13 +18,10 @@ const OTHERS: [&str; 5] = ["SCRAM-SHA-256", "SCRAM-SHA-1", "CRAM-MD5", "PLAIN", 
 
 /// What can be used on this connection, best first.
 pub(crate) fn mechanisms(session: &Session) -> Vec<&'static str> {
-    // Without something of the connection to bind to, a client that can would take it for an attack.
-    let binds = session
-        .info
-        .tls
-        .as_ref()
-        .is_some_and(|t| t.exporter.is_some() || t.server_end_point.is_some());
-    PLUS.into_iter().filter(|_| binds).chain(OTHERS).collect()
+    PLUS.into_iter()
+        .filter(|_| session.info.binds_channel())
+        .chain(OTHERS)
+        .collect()
 }
 
 pub(crate) async fn run(session: &mut Session, mechanism: &str, initial: Option<String>) -> Result<Reply, Stop> {
@@ -106,16 +101,15 @@ impl From<Status> for Failed {
 }
 
 async fn converse(session: &mut Session, mechanism: &str, initial: Option<Bytes>) -> Result<Ended, Failed> {
-    let (mut steps, requests) = mpsc::channel(1);
-    send(&mut steps, Step::Start(start(session, mechanism, initial)))?;
-    let mut request = tonic::Request::new(requests);
-    request.set_timeout(limits::EXCHANGE);
-    let mut answers = session.place.shared.auth().authenticate(request).await?.into_inner();
+    let place = &session.place;
+    let store = &place.shared.store;
+    let started = Exchange::start(store, &session.info, "submission", &place.hostname, mechanism, initial).await;
+    let mut exchange = started?;
     loop {
-        match next(&mut answers).await? {
+        match exchange.next().await? {
             Answer::Failure(failure) => return Ok(Ended::Failure(failure)),
             Answer::Challenge(challenge) => match respond(session, &challenge).await? {
-                Ok(response) => send(&mut steps, Step::Response(response))?,
+                Ok(response) => exchange.respond(response)?,
                 Err(ended) => return Ok(ended),
             },
             Answer::Success(success) => {
@@ -129,16 +123,6 @@ async fn converse(session: &mut Session, mechanism: &str, initial: Option<Bytes>
             }
         }
     }
-}
-
-fn send(steps: &mut mpsc::Sender<AuthenticateRequest>, step: Step) -> Result<(), Status> {
-    let sent = steps.try_send(AuthenticateRequest { step: Some(step) });
-    sent.map_err(|_| Status::unavailable("the exchange has ended"))
-}
-
-async fn next(answers: &mut Streaming<AuthenticateResponse>) -> Result<Answer, Status> {
-    let answer = answers.message().await?.and_then(|a| a.step);
-    answer.ok_or_else(|| Status::unavailable("the exchange ended without a result"))
 }
 
 /// Sends a challenge and reads what answers it.
@@ -158,34 +142,6 @@ async fn respond(session: &mut Session, challenge: &Bytes) -> Result<Result<Byte
         return Ok(Err(Ended::Cancelled));
     }
     Ok(STANDARD.decode(line).map(Bytes::from).map_err(|_| Ended::Malformed))
-}
-
-fn start(session: &Session, mechanism: &str, initial_response: Option<Bytes>) -> Start {
-    let mut channel_bindings = Vec::new();
-    if let Some(tls) = &session.info.tls {
-        let mut add = |kind: &str, data: &[u8]| {
-            channel_bindings.push(ChannelBinding {
-                r#type: kind.to_owned(),
-                data: Bytes::copy_from_slice(data),
-            });
-        };
-        if let Some(exporter) = &tls.exporter {
-            add("tls-exporter", exporter);
-        }
-        if let Some(end_point) = &tls.server_end_point {
-            add("tls-server-end-point", end_point);
-        }
-    }
-    Start {
-        mechanism: mechanism.to_owned(),
-        initial_response,
-        channel_bindings,
-        remote_ip: session.info.remote.ip().to_string(),
-        tls: session.info.tls.is_some(),
-        protocol: "submission".to_owned(),
-        cid: session.info.cid,
-        local_name: session.place.hostname.clone(),
-    }
 }
 
 async fn refuse(session: &mut Session, mechanism: &'static str, failure: &Failure) -> Result<Reply, Stop> {

@@ -12,8 +12,6 @@ pub(crate) const ERRORS: u32 = 10;
 pub(crate) const FAILED_LOGINS: u32 = 3;
 /// Before a failed login is answered; multiplied by how many there were.
 pub(crate) const FAILED_LOGIN_PAUSE: Duration = Duration::from_secs(1);
-/// RFC 4954 §4: a client has the time of any command; the store ends an exchange after a minute.
-pub(crate) const EXCHANGE: Duration = Duration::from_secs(60);
 /// A session's token is renewed when it was not for this long; the store forgets it after 30 minutes.
 pub(crate) const RENEW: Duration = Duration::from_secs(5 * 60);
 /// For handing a token back.

@@ -5,13 +5,14 @@
 //! channels and a bus within its process.
 //!
 //! What every service shares is here: sockets with their TLS ([`bind`], [`accept`], [`starttls`]), limits on
-//! connections, stopping in two phases ([`Shutdown`]), the current configuration ([`ConfigWatch`]), time ([`Clock`]),
+//! connections, logging in ([`Exchange`]), stopping in two phases ([`Shutdown`]), the current configuration ([`ConfigWatch`]), time ([`Clock`]),
 //! and the part of a process that control talks to ([`node`]).
 
 mod accept;
 mod clock;
 mod config_watch;
 mod deps;
+mod exchange;
 mod limits;
 mod node;
 mod process;
@@ -25,6 +26,7 @@ pub use accept::{Refusals, accept};
 pub use clock::{Clock, ManualClock};
 pub use config_watch::ConfigWatch;
 pub use deps::{Deps, Peers};
+pub use exchange::Exchange;
 pub use limits::{ConnectionLimits, Refused};
 pub use node::{Node, node};
 pub use process::{Running, Spec, main, on_signals, settings};

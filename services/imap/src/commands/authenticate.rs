@@ -1,24 +1,16 @@
 //! AUTHENTICATE (RFC 9051 §6.2.2): a SASL exchange that the store decides.
 
-use std::time::Duration;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{BufMut, Bytes};
-use futures::channel::mpsc;
 use mox_imap_proto::limits::SASL_LINE;
-use mox_proto::auth::v1::authenticate_request::{ChannelBinding, Start, Step};
 use mox_proto::auth::v1::authenticate_response::{Failure, Step as Answer, Success, failure::Reason};
-use mox_proto::auth::v1::{AuthenticateRequest, AuthenticateResponse};
-use tonic::{Status, Streaming};
+use mox_service::Exchange;
 
 use crate::commands::capability;
 use crate::limits;
 use crate::reply::{Failed, Outcome, Reply, Stop};
 use crate::session::{Login, Session};
-
-/// The store ends an exchange after a minute.
-const EXCHANGE: Duration = Duration::from_secs(60);
 
 pub(super) async fn run(session: &mut Session, mechanism: &str, initial_response: Option<Vec<u8>>) -> Outcome {
     if session.login.is_some() {
@@ -35,7 +27,7 @@ pub(super) async fn run(session: &mut Session, mechanism: &str, initial_response
 
 /// Runs an exchange to its end, and logs in if it succeeds.
 pub(super) async fn exchange(session: &mut Session, mechanism: &str, initial_response: Option<Vec<u8>>) -> Outcome {
-    match converse(session, mechanism, initial_response).await? {
+    match converse(session, mechanism, initial_response.map(Bytes::from)).await? {
         Ended::Success(success) => Ok(log_in(session, mechanism, success)),
         Ended::Failure(failure) => refuse(session, mechanism, &failure).await,
         // RFC 9051 §6.2.2: a client that cancels is answered with BAD.
@@ -51,18 +43,23 @@ enum Ended {
     Malformed,
 }
 
-async fn converse(session: &mut Session, mechanism: &str, first: Option<Vec<u8>>) -> Result<Ended, Failed> {
-    let (mut steps, requests) = mpsc::channel(1);
-    send(&mut steps, Step::Start(start(session, mechanism, first)))?;
-    let mut auth = session.shared.auth();
-    let mut request = tonic::Request::new(requests);
-    request.set_timeout(EXCHANGE);
-    let mut answers = auth.authenticate(request).await?.into_inner();
+async fn converse(session: &mut Session, mechanism: &str, initial: Option<Bytes>) -> Result<Ended, Failed> {
+    let shared = &session.shared;
+    let started = Exchange::start(
+        &shared.store,
+        &session.info,
+        "imap",
+        &shared.hostname,
+        mechanism,
+        initial,
+    )
+    .await;
+    let mut exchange = started?;
     loop {
-        match next(&mut answers).await? {
+        match exchange.next().await? {
             Answer::Failure(failure) => return Ok(Ended::Failure(failure)),
             Answer::Challenge(challenge) => match respond(session, &challenge).await? {
-                Ok(response) => send(&mut steps, Step::Response(response))?,
+                Ok(response) => exchange.respond(response)?,
                 Err(ended) => return Ok(ended),
             },
             Answer::Success(success) => {
@@ -78,16 +75,6 @@ async fn converse(session: &mut Session, mechanism: &str, first: Option<Vec<u8>>
     }
 }
 
-fn send(steps: &mut mpsc::Sender<AuthenticateRequest>, step: Step) -> Result<(), Failed> {
-    let sent = steps.try_send(AuthenticateRequest { step: Some(step) });
-    sent.map_err(|_| Status::unavailable("the exchange has ended").into())
-}
-
-async fn next(answers: &mut Streaming<AuthenticateResponse>) -> Result<Answer, Status> {
-    let answer = answers.message().await?.and_then(|a| a.step);
-    answer.ok_or_else(|| Status::unavailable("the exchange ended without a result"))
-}
-
 /// Sends a challenge and reads what answers it.
 async fn respond(session: &mut Session, challenge: &Bytes) -> Result<Result<Bytes, Ended>, Stop> {
     let line = format!("+ {}\r\n", STANDARD.encode(challenge));
@@ -98,34 +85,6 @@ async fn respond(session: &mut Session, challenge: &Bytes) -> Result<Result<Byte
         return Ok(Err(Ended::Cancelled));
     }
     Ok(STANDARD.decode(&line).map(Bytes::from).map_err(|_| Ended::Malformed))
-}
-
-fn start(session: &Session, mechanism: &str, first: Option<Vec<u8>>) -> Start {
-    let mut channel_bindings = Vec::new();
-    if let Some(tls) = &session.info.tls {
-        let mut add = |kind: &str, data: &[u8]| {
-            channel_bindings.push(ChannelBinding {
-                r#type: kind.to_owned(),
-                data: Bytes::copy_from_slice(data),
-            });
-        };
-        if let Some(exporter) = &tls.exporter {
-            add("tls-exporter", exporter);
-        }
-        if let Some(end_point) = &tls.server_end_point {
-            add("tls-server-end-point", end_point);
-        }
-    }
-    Start {
-        mechanism: mechanism.to_owned(),
-        initial_response: first.map(Bytes::from),
-        channel_bindings,
-        remote_ip: session.info.remote.ip().to_string(),
-        tls: session.info.tls.is_some(),
-        protocol: "imap".to_owned(),
-        cid: session.info.cid,
-        local_name: session.shared.hostname.clone(),
-    }
 }
 
 fn log_in(session: &mut Session, mechanism: &str, success: Success) -> Reply {

@@ -56,11 +56,7 @@ pub(crate) fn list(session: &Session) -> String {
 
 /// The SASL mechanisms of now, best first.
 pub(super) fn mechanisms(session: &Session) -> Vec<&'static str> {
-    let bound = session
-        .info
-        .tls
-        .as_ref()
-        .is_some_and(|t| t.exporter.is_some() || t.server_end_point.is_some());
+    let bound = session.info.binds_channel();
     let all = [
         ("SCRAM-SHA-256-PLUS", bound),
         ("SCRAM-SHA-256", true),
