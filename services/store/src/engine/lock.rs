@@ -38,7 +38,7 @@ pub enum LockError {
 /// A directory that this process alone uses, until this is dropped or the process ends, however it ends.
 #[derive(Debug)]
 pub struct DirectoryLock {
-    _file: File,
+    file: File,
 }
 
 impl DirectoryLock {
@@ -75,7 +75,14 @@ impl DirectoryLock {
         file.set_len(0).map_err(io)?;
         file.rewind().map_err(io)?;
         writeln!(file, "{}", std::process::id()).map_err(io)?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
+    }
+}
+
+impl Drop for DirectoryLock {
+    fn drop(&mut self) {
+        // Closing the file would not do while a child process that is just being started has it still.
+        let _ = flock(&self.file, FlockOperation::Unlock);
     }
 }
 
@@ -84,6 +91,16 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+
+    #[test]
+    fn a_dropped_lock_is_free_though_another_has_its_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = DirectoryLock::acquire(dir.path()).unwrap();
+        let as_in_a_child = first.file.try_clone().unwrap();
+        drop(first);
+        DirectoryLock::acquire(dir.path()).unwrap();
+        drop(as_in_a_child);
+    }
 
     #[test]
     fn a_second_lock_is_refused_and_names_the_first() {
