@@ -75,6 +75,9 @@ pub fn run(options: &Options) -> Result<()> {
     let (config, data) = (here.join("config"), here.join("data"));
     refuse_existing(&[&config, &data])?;
     let user = options.user.clone().unwrap_or_else(|| "mox".to_owned());
+    if launch::find_user(&user).is_ok_and(|found| found.uid == 0) {
+        bail!("user {user:?} is root: name a user of its own for mox, such as mox, which may be made later");
+    }
 
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
