@@ -79,6 +79,7 @@ struct Shared {
     telemetry: Telemetry,
     metrics: Metrics,
     hostname: String,
+    pedantic: bool,
 }
 
 impl Shared {
@@ -156,6 +157,7 @@ impl Service {
             telemetry: deps.telemetry,
             metrics,
             hostname: deps.static_config.hostname.as_str().to_owned(),
+            pedantic: deps.static_config.pedantic,
         };
         let sockets = deps.sockets.into_iter().filter(|b| KINDS.contains(&b.kind)).collect();
         Ok(Self {

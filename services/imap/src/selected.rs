@@ -18,6 +18,8 @@ pub(crate) struct Selected {
     pub id: Bytes,
     pub name: String,
     pub read_only: bool,
+    /// Refuse numbers of messages that are not there, also beside others that are.
+    pub pedantic: bool,
     pub view: View,
     /// All changes up to here are in the view or in what is pending.
     pub modseq: u64,
@@ -70,6 +72,7 @@ impl Selected {
         seen_modseq: u64,
     ) -> Result<Self, Failed> {
         let mut selected = Self::closed(mailbox, read_only);
+        selected.pedantic = shared.pedantic;
         selected
             .read_all(shared, token, seen_modseq, Column::Uid as u32)
             .await?;
@@ -82,6 +85,7 @@ impl Selected {
             id: mailbox.id.clone(),
             name: mailbox.name.clone(),
             read_only,
+            pedantic: false,
             view: View::default(),
             modseq: 0,
             told: Vec::new(),

@@ -198,6 +198,11 @@ impl Session {
         if traces {
             tracing::trace!(line = %String::from_utf8_lossy(line), "C");
         }
-        Ok(Command::parse(line).map_err(|error| error.reply()))
+        let parse = if place.shared.config.pedantic {
+            Command::parse_strict
+        } else {
+            Command::parse
+        };
+        Ok(parse(line).map_err(|error| error.reply()))
     }
 }

@@ -59,6 +59,7 @@ struct Shared {
     clock: Clock,
     telemetry: Telemetry,
     metrics: Metrics,
+    pedantic: bool,
 }
 
 impl Shared {
@@ -89,6 +90,7 @@ impl Service {
             clock: deps.clock,
             metrics: Metrics::register(&deps.telemetry),
             telemetry: deps.telemetry,
+            pedantic: deps.static_config.pedantic,
         };
         let sockets = deps.sockets.into_iter().filter(|b| KINDS.contains(&b.kind)).collect();
         Ok(Self {

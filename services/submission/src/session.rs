@@ -155,6 +155,7 @@ impl Session {
         let idle = self.transaction.is_none();
         let traces = self.traces(TraceKind::Protocol);
         let secrets = self.traces(TraceKind::Auth);
+        let pedantic = self.place.shared.pedantic;
         // RFC 4954 §4: AUTH can have a long initial response.
         let longest = if self.login.is_none() { AUTH_LINE } else { COMMAND_LINE };
         let connection = self.connection()?;
@@ -172,7 +173,12 @@ impl Session {
             Err(error) if error.is_of_the_line() => return Ok(Err(Reply::new(500, (5, 2), error.to_string()))),
             Err(error) => return Err(error.into()),
         };
-        let command = Command::parse(line);
+        let parse = if pedantic {
+            Command::parse_strict
+        } else {
+            Command::parse
+        };
+        let command = parse(line);
         if traces {
             match &command {
                 Ok(Command::Auth(mechanism, Some(_))) if !secrets => tracing::trace!(mechanism, "C: AUTH with ***"),

@@ -143,6 +143,7 @@ impl Client {
             spool: Budget::new(1 << 20, std::env::temp_dir()),
             clock: Clock::system(),
             metrics: Metrics::register(&telemetry),
+            pedantic: false,
             telemetry,
         };
         let (_, shutdown) = Shutdown::new();

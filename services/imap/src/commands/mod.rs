@@ -91,6 +91,9 @@ fn uids(selected: &Selected, set: &SequenceSet, uid: bool) -> Result<NumberSet, 
         return Ok(view.known(&numbers));
     }
     let uids = view.uids_of(&numbers);
+    if selected.pedantic && numbers.last().is_some_and(|last| last > largest) {
+        return Err(Reply::bad("There is no message with such a number").into());
+    }
     // RFC 9051 §9, seq-number: a number that is not there is an error. Of a set that also has others, those are taken,
     // as clients count on `5:*`; and asking an empty mailbox for `1:*` is asking for all there is.
     if uids.is_empty() && !(view.count() == 0 && set.has_largest()) {

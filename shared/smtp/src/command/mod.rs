@@ -64,6 +64,9 @@ pub enum ParseError {
     /// A parameter that is not known.
     #[error("parameter {0} is not known")]
     UnknownParameter(String),
+    /// What is understood, and tolerated unless one is pedantic.
+    #[error("{0}")]
+    Lax(&'static str),
     /// A known parameter with a value that is not one, or twice.
     #[error("parameter {0}: {1}")]
     Parameter(&'static str, &'static str),
@@ -76,7 +79,7 @@ impl ParseError {
         let text = self.to_string();
         match self {
             Self::Unknown | Self::NotUtf8 | Self::Control => Reply::new(500, (5, 2), text),
-            Self::Syntax(_) => Reply::new(501, (5, 2), text),
+            Self::Syntax(_) | Self::Lax(_) => Reply::new(501, (5, 2), text),
             Self::Sender(_) => Reply::new(501, (1, 7), text),
             Self::Recipient(_) => Reply::new(501, (1, 3), text),
             // RFC 5321 §4.1.1.11.
@@ -155,6 +158,35 @@ impl Command {
             Ok(Self::Help)
         } else {
             Err(ParseError::Unknown)
+        }
+    }
+
+    /// As [`Command::parse`], without its tolerance for what clients get wrong and mean well.
+    ///
+    /// # Errors
+    /// If it is no command, one with wrong arguments, or written in a way that the grammar does not have.
+    pub fn parse_strict(line: &[u8]) -> Result<Self, ParseError> {
+        let command = Self::parse(line)?;
+        // RFC 5321 §4.1.1: tolerated there too, but not in the grammar.
+        if line.ends_with(b" ") || line.ends_with(b"\t") {
+            return Err(ParseError::Lax("white space at the end of the line"));
+        }
+        let begins = |with: &[u8]| {
+            line.get(..with.len())
+                .is_some_and(|start| start.eq_ignore_ascii_case(with))
+        };
+        match &command {
+            // RFC 5321 §4.1.1.2 and §4.1.1.3: no space on either side of the colon.
+            Self::Mail(..) if !begins(b"MAIL FROM:<") => Err(ParseError::Lax("the form is MAIL FROM:<address>")),
+            Self::Rcpt(..) if !begins(b"RCPT TO:<") => Err(ParseError::Lax("the form is RCPT TO:<address>")),
+            // RFC 5321 §4.1.1.1.
+            Self::Ehlo(HostName::Other(_)) | Self::Helo(HostName::Other(_)) => Err(ParseError::Lax(
+                "the host name is neither a domain name nor an address literal",
+            )),
+            Self::Ehlo(_) | Self::Helo(_) if line.iter().filter(|b| **b == b' ').count() != 1 => {
+                Err(ParseError::Lax("there is one host name after one space"))
+            }
+            _ => Ok(command),
         }
     }
 

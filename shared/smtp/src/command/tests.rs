@@ -23,6 +23,34 @@ fn rcpt(line: &str) -> (String, RcptParams) {
 }
 
 #[test]
+fn what_is_tolerated_is_refused_by_the_strict() {
+    for line in [
+        "NOOP ",
+        "MAIL FROM: <a@example.org>",
+        "MAIL  FROM:<a@example.org>",
+        "RCPT TO: <a@example.org>",
+        "EHLO my_computer!",
+        "EHLO a.example b",
+        "HELO  a.example",
+    ] {
+        assert!(parse(line).is_ok(), "{line}");
+        assert!(
+            matches!(Command::parse_strict(line.as_bytes()), Err(ParseError::Lax(_))),
+            "{line}"
+        );
+    }
+    for line in [
+        "NOOP",
+        "MAIL FROM:<>",
+        "mail from:<a@example.org> SIZE=1",
+        "RCPT TO:<a@example.org>",
+        "EHLO [10.0.0.1]",
+    ] {
+        assert!(Command::parse_strict(line.as_bytes()).is_ok(), "{line}");
+    }
+}
+
+#[test]
 fn commands_without_arguments() {
     for (line, command) in [
         ("DATA", Command::Data),
