@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use mox_config::{Dynamic, Static};
 use mox_control::Records;
 
@@ -51,6 +51,16 @@ pub fn text(
         plan.address.domain
     );
     out.push_str(&records.zone(&plan.address.domain)?);
+
+    if let Some(service) = service {
+        let unit = std::fs::read_to_string(service).with_context(|| format!("reading {}", service.display()))?;
+        let _ = writeln!(
+            out,
+            "\nThe systemd unit, which is in {} too:\n\n{}",
+            shown(service),
+            unit.trim_end()
+        );
+    }
 
     let _ = writeln!(out, "\nWhat to do next:\n");
     let mut steps: Vec<String> = Vec::new();
