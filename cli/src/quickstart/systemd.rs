@@ -7,9 +7,19 @@ use mox_control::replace;
 
 /// Name of the file.
 const FILE: &str = "mox.service";
+/// What ProtectHome= hides.
+const HOMES: [&str; 3] = ["/home", "/root", "/run/user"];
 
 /// The unit for a server in this folder.
 pub fn unit(folder: &Path) -> String {
+    // systemd.exec(5): with "yes", these would be empty for the server, also where it may write.
+    let in_home = HOMES.iter().any(|home| folder.starts_with(home));
+    let protect_home = if in_home { "read-only" } else { "yes" };
+    let private_tmp = if folder.starts_with("/tmp") || folder.starts_with("/var/tmp") {
+        "no"
+    } else {
+        "yes"
+    };
     let folder = folder.display();
     format!(
         "# Unit for mox. Copy it to /etc/systemd/system/, and: systemctl daemon-reload, systemctl enable --now mox
@@ -33,8 +43,8 @@ TimeoutStopSec=20s
 NoNewPrivileges=yes
 ProtectSystem=strict
 ReadWritePaths={folder}/config {folder}/data
-ProtectHome=yes
-PrivateTmp=yes
+ProtectHome={protect_home}
+PrivateTmp={private_tmp}
 PrivateDevices=yes
 ProtectClock=yes
 ProtectControlGroups=yes
@@ -74,6 +84,14 @@ pub fn write(folder: &Path) -> Result<Option<PathBuf>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_in_a_home_folder_sees_it() {
+        let protects = |folder: &str, how: &str| unit(Path::new(folder)).contains(&format!("\nProtectHome={how}\n"));
+        assert!(protects("/home/mox", "read-only"));
+        assert!(protects("/srv/mox", "yes"));
+        assert!(protects("/homes/mox", "yes"));
+    }
 
     #[test]
     fn a_unit_is_written_once() {
