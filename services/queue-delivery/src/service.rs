@@ -1,6 +1,5 @@
 //! The service.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use mox_dns::{Resolver, Settings, SettingsError, SystemResolver};
@@ -28,14 +27,6 @@ pub enum Error {
     /// TLS.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The folder for messages that are being sent.
-    #[error("making the folder {} for messages that are being sent: {source}", folder.display())]
-    Folder {
-        /// Which.
-        folder: PathBuf,
-        /// Why not.
-        source: std::io::Error,
-    },
 }
 
 /// What of the world outside can be replaced, for tests.
@@ -83,13 +74,9 @@ impl Service {
     /// # Errors
     /// As there.
     pub fn build_in(deps: Deps, world: World) -> Result<Self, Error> {
+        let folder = deps.spool_folder();
         let fixed = deps.static_config;
         let tls = TlsConfigs::new(&fixed.tls.ca, &deps.config_dir)?;
-        let folder = fixed.data_dir(&deps.config_dir).join("tmp");
-        std::fs::create_dir_all(&folder).map_err(|source| Error::Folder {
-            folder: folder.clone(),
-            source,
-        })?;
         let hostname = fixed.hostname.ascii().to_owned();
         let mut outside = Outside::new(hostname, world.resolver, world.dialer, tls, world.random.clone());
         outside.smtp_port = world.smtp_port;

@@ -28,7 +28,6 @@ mod session;
 mod trace;
 mod transaction;
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mox_config::Static;
@@ -84,9 +83,10 @@ impl Service {
     pub async fn build(deps: Deps) -> Result<Self, Error> {
         let limits = deps.static_config.limits(deps.service);
         let limits = ConnectionLimits::measured(&limits, deps.service, &deps.telemetry);
+        let folder = deps.spool_folder();
         let shared = Shared {
             store: DeliveryServiceClient::new(deps.store),
-            spool: Budget::new(limits::SPOOL_BYTES, spool_folder(&deps.static_config, &deps.config_dir)),
+            spool: Budget::new(limits::SPOOL_BYTES, folder),
             config: deps.static_config,
             clock: deps.clock,
             metrics: Metrics::register(&deps.telemetry),
@@ -128,16 +128,6 @@ impl Service {
         }
         shutdown.begun().await;
         Ok(())
-    }
-}
-
-/// Where large messages are kept while they come: on the disk of the data, which is no memory file system, or where the
-/// system has such files if this process has no data folder.
-fn spool_folder(config: &Static, config_dir: &Path) -> PathBuf {
-    let folder = config.data_dir(config_dir).join("tmp");
-    match folder.parent().is_some_and(Path::is_dir) && std::fs::create_dir_all(&folder).is_ok() {
-        true => folder,
-        false => std::env::temp_dir(),
     }
 }
 

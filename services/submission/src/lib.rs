@@ -83,10 +83,11 @@ impl Service {
     pub async fn build(deps: Deps) -> Result<Self, Error> {
         let limits = deps.static_config.limits(deps.service);
         let limits = ConnectionLimits::measured(&limits, deps.service, &deps.telemetry);
+        let folder = deps.spool_folder();
         let shared = Shared {
             sender: Sender::new(deps.store.clone()),
             store: deps.store,
-            spool: Budget::new(limits::SPOOL_BYTES, std::env::temp_dir()),
+            spool: Budget::new(limits::SPOOL_BYTES, folder),
             clock: deps.clock,
             metrics: Metrics::register(&deps.telemetry),
             telemetry: deps.telemetry,

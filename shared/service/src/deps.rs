@@ -1,7 +1,7 @@
 //! What a service is given.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mox_rpc::Channel;
@@ -33,6 +33,19 @@ pub struct Deps {
     pub sockets: Vec<Bound>,
     /// Stops the whole process.
     pub stop: ShutdownTrigger,
+}
+
+impl Deps {
+    /// Where large messages are kept while they come: on the disk of the data, which is no file system in memory, or
+    /// where the system has such files if this process has no data folder.
+    #[must_use]
+    pub fn spool_folder(&self) -> PathBuf {
+        let folder = self.static_config.data_dir(&self.config_dir).join("tmp");
+        match folder.parent().is_some_and(Path::is_dir) && std::fs::create_dir_all(&folder).is_ok() {
+            true => folder,
+            false => std::env::temp_dir(),
+        }
+    }
 }
 
 /// Channels to services by their name.

@@ -42,7 +42,7 @@ const POLL: Duration = Duration::from_secs(30);
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
     /// There is no such account.
-    #[error("there is no account {0:?}: `mox config account list` shows those there are")]
+    #[error("there is no account {0:?}: domains.toml has those there are")]
     NoAccount(String),
     /// The account's data is being removed.
     #[error("the data of account {0:?} is being removed: try again when that is done")]
