@@ -23,6 +23,7 @@
 
 mod commands;
 mod connection;
+mod enabled;
 mod fetch;
 mod limits;
 mod metrics;

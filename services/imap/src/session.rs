@@ -14,6 +14,7 @@ use mox_telemetry::TraceKind;
 use crate::Shared;
 use crate::commands;
 use crate::connection::Connection;
+use crate::enabled::Enabled;
 use crate::limits;
 use crate::reply::{Failed, Outcome, Reply, Stop};
 use crate::selected::Selected;
@@ -40,7 +41,9 @@ pub(crate) struct Session {
     pub login: Option<Login>,
     /// After SELECT or EXAMINE.
     pub selected: Option<Selected>,
-    /// How mailbox names travel.
+    /// What the client enabled.
+    pub enabled: Enabled,
+    /// How mailbox names travel: as [`Enabled::names`].
     pub names: Names,
     pub failed_logins: u32,
     bad_commands: u32,
@@ -74,6 +77,7 @@ impl Session {
             shutdown,
             login: None,
             selected: None,
+            enabled: Enabled::default(),
             names: Names::Utf7,
             failed_logins: 0,
             bad_commands: 0,
