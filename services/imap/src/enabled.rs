@@ -108,7 +108,10 @@ mod tests {
             assert_eq!(enabled.names(), Names::Utf7);
             enabled.enable(extension);
             assert_eq!(enabled.names(), Names::Utf8);
-            assert_eq!(Extension::named(&extension.name().to_ascii_uppercase()), Some(extension));
+            assert_eq!(
+                Extension::named(&extension.name().to_ascii_uppercase()),
+                Some(extension)
+            );
         }
     }
 }
