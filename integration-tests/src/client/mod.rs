@@ -4,8 +4,9 @@ mod imap;
 mod lines;
 mod others;
 mod smtp;
+mod tls;
 
 pub use imap::Imap;
-pub use lines::Lines;
+pub use lines::{Lines, Transport};
 pub use others::{base64, curl, output, python, succeed, swaks};
 pub use smtp::{Reply, Smtp};
