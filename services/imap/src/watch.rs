@@ -139,8 +139,8 @@ impl Table {
     fn revoke(&self, id: u64) {
         self.tell(&WatchResponse {
             id,
-            modseq: 0,
             revoked: true,
+            ..WatchResponse::default()
         });
     }
 }

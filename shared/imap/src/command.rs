@@ -7,11 +7,14 @@ use crate::cursor::{Cursor, Names};
 use crate::error::{ErrorKind, ParseError};
 use crate::fetch::Fetch;
 use crate::list::List;
+use crate::multisearch::MultiSearch;
+use crate::notify::Notify;
 use crate::search::Search;
 use crate::sequence::SequenceSet;
+use crate::sort::{Sort, Thread};
 use crate::status::{self, SelectParameter, StatusItem};
 use crate::store::Store;
-use crate::write::{put_astring, put_nstring};
+use crate::write::{put_astring, put_nstring, put_string};
 use crate::{limits, mailbox};
 
 /// Something with the tag of its command.
@@ -139,10 +142,20 @@ pub enum Command {
     Copy(Copy, bool),
     /// `MOVE`
     Move(Copy, bool),
+    /// `SORT`
+    Sort(Sort, bool),
+    /// `THREAD`
+    Thread(Thread, bool),
+    /// `ESEARCH` (RFC 7377)
+    MultiSearch(MultiSearch),
+    /// `CANCELUPDATE` (RFC 5267 §4.3.5), with tags.
+    CancelUpdate(Vec<String>),
+    /// `NOTIFY`
+    Notify(Notify),
 }
 
 /// The names of all commands, for errors and figures.
-pub const NAMES: [&str; 34] = [
+pub const NAMES: &[&str] = &[
     "CAPABILITY",
     "NOOP",
     "LOGOUT",
@@ -173,6 +186,11 @@ pub const NAMES: [&str; 34] = [
     "COPY",
     "MOVE",
     "APPEND",
+    "SORT",
+    "THREAD",
+    "ESEARCH",
+    "CANCELUPDATE",
+    "NOTIFY",
     "UID",
     "UID EXPUNGE",
     "UID FETCH",
@@ -208,7 +226,7 @@ fn parse_body(c: &mut Cursor<'_>, name: &mut Option<&'static str>) -> Result<Com
     c.sp()?;
     let start = c.clone();
     let word = c.word("a command")?;
-    *name = NAMES.into_iter().find(|n| *n == word);
+    *name = NAMES.iter().copied().find(|n| *n == word);
     let command = match word.as_str() {
         "CAPABILITY" => Command::Capability,
         "NOOP" => Command::Noop,
@@ -246,7 +264,7 @@ fn parse_body(c: &mut Cursor<'_>, name: &mut Option<&'static str>) -> Result<Com
 
 /// Commands on messages by their numbers.
 fn parse_numbered(c: &mut Cursor<'_>, word: &str, uid: bool) -> Result<Option<Command>, ParseError> {
-    if !matches!(word, "SEARCH" | "FETCH" | "STORE" | "COPY" | "MOVE") {
+    if !matches!(word, "SEARCH" | "FETCH" | "STORE" | "COPY" | "MOVE" | "SORT" | "THREAD") {
         return Ok(None);
     }
     c.sp()?;
@@ -254,6 +272,8 @@ fn parse_numbered(c: &mut Cursor<'_>, word: &str, uid: bool) -> Result<Option<Co
         "SEARCH" => Command::Search(Search::parse(c)?, uid),
         "FETCH" => Command::Fetch(Fetch::parse(c)?, uid),
         "STORE" => Command::Store(Store::parse(c)?, uid),
+        "SORT" => Command::Sort(Sort::parse(c)?, uid),
+        "THREAD" => Command::Thread(Thread::parse(c)?, uid),
         _ => {
             let set = SequenceSet::parse(c)?;
             c.sp()?;
@@ -321,6 +341,9 @@ fn parse_arguments(c: &mut Cursor<'_>, word: &str) -> Result<Option<Command>, Pa
         "SUBSCRIBE" => Command::Subscribe(mailbox::parse(c)?),
         "UNSUBSCRIBE" => Command::Unsubscribe(mailbox::parse(c)?),
         "LIST" => Command::List(List::parse(c)?),
+        "ESEARCH" => Command::MultiSearch(MultiSearch::parse(c)?),
+        "CANCELUPDATE" => parse_cancel(c)?,
+        "NOTIFY" => Command::Notify(Notify::parse(c)?),
         "LSUB" => {
             let reference = mailbox::parse(c)?;
             c.sp()?;
@@ -379,6 +402,24 @@ fn parse_id(c: &mut Cursor<'_>) -> Result<Vec<(String, Option<String>)>, ParseEr
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Ok((text(&name), value.map(|v| text(&v))))
     })
+}
+
+/// RFC 5267 §5: tags in quotes; we take them without, too.
+fn parse_cancel(c: &mut Cursor<'_>) -> Result<Command, ParseError> {
+    let mut tags = Vec::new();
+    loop {
+        if tags.len() >= limits::CANCEL_TAGS {
+            return Err(c.limit("too many tags"));
+        }
+        let tag = c.astring_utf8()?;
+        if tag.is_empty() || tag.len() > limits::TAG {
+            return Err(c.expected("the tag of a command"));
+        }
+        tags.push(tag);
+        if !c.take(b' ') {
+            return Ok(Command::CancelUpdate(tags));
+        }
+    }
 }
 
 fn parse_create(c: &mut Cursor<'_>) -> Result<Command, ParseError> {
@@ -447,6 +488,13 @@ impl Command {
             Self::Copy(_, true) => "UID COPY",
             Self::Move(_, false) => "MOVE",
             Self::Move(_, true) => "UID MOVE",
+            Self::Sort(_, false) => "SORT",
+            Self::Sort(_, true) => "UID SORT",
+            Self::Thread(_, false) => "THREAD",
+            Self::Thread(_, true) => "UID THREAD",
+            Self::MultiSearch(_) => "ESEARCH",
+            Self::CancelUpdate(_) => "CANCELUPDATE",
+            Self::Notify(_) => "NOTIFY",
         }
     }
 
@@ -528,6 +576,28 @@ impl Command {
             Self::Search(search, _) => {
                 out.push(b' ');
                 search.write(out);
+            }
+            Self::Sort(sort, _) => {
+                out.push(b' ');
+                sort.write(out);
+            }
+            Self::Thread(thread, _) => {
+                out.push(b' ');
+                thread.write(out);
+            }
+            Self::MultiSearch(search) => {
+                out.push(b' ');
+                search.write(names, out);
+            }
+            Self::CancelUpdate(tags) => {
+                for tag in tags {
+                    out.push(b' ');
+                    put_string(out, tag.as_bytes(), true);
+                }
+            }
+            Self::Notify(notify) => {
+                out.push(b' ');
+                notify.write(names, out);
             }
             Self::Fetch(fetch, _) => {
                 out.push(b' ');

@@ -7,6 +7,7 @@ use crate::error::ParseError;
 use crate::limits;
 use crate::section::{Partial, Section, parse_part, write_part};
 use crate::sequence::SequenceSet;
+use crate::window::Window;
 
 /// What is asked about each message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,6 +85,8 @@ pub struct Fetch {
     pub changed_since: Option<u64>,
     /// `VANISHED` (RFC 7162)
     pub vanished: bool,
+    /// `PARTIAL` (RFC 9394 §3.3), of UID FETCH only.
+    pub partial: Option<Window>,
 }
 
 impl Fetch {
@@ -100,16 +103,21 @@ impl Fetch {
             items,
             changed_since: None,
             vanished: false,
+            partial: None,
         };
         if c.take(b' ') {
-            c.list(2, false, |c| {
+            c.list(3, false, |c| {
                 match c.word("a modifier of FETCH")?.as_str() {
                     "CHANGEDSINCE" => {
                         c.sp()?;
                         fetch.changed_since = Some(c.number64("a modification sequence")?);
                     }
                     "VANISHED" => fetch.vanished = true,
-                    _ => return Err(c.expected("a modifier of FETCH: CHANGEDSINCE or VANISHED")),
+                    "PARTIAL" => {
+                        c.sp()?;
+                        fetch.partial = Some(Window::parse(c)?);
+                    }
+                    _ => return Err(c.expected("a modifier of FETCH: CHANGEDSINCE, VANISHED or PARTIAL")),
                 }
                 Ok(())
             })?;
@@ -128,11 +136,25 @@ impl Fetch {
             item.write(out);
         }
         out.push(b')');
-        match (self.changed_since, self.vanished) {
-            (Some(n), false) => out.extend_from_slice(format!(" (CHANGEDSINCE {n})").as_bytes()),
-            (Some(n), true) => out.extend_from_slice(format!(" (CHANGEDSINCE {n} VANISHED)").as_bytes()),
-            (None, true) => out.extend_from_slice(b" (VANISHED)"),
-            (None, false) => {}
+        let mut before: &[u8] = b" (";
+        if let Some(n) = self.changed_since {
+            out.extend_from_slice(before);
+            out.extend_from_slice(format!("CHANGEDSINCE {n}").as_bytes());
+            before = b" ";
+        }
+        if self.vanished {
+            out.extend_from_slice(before);
+            out.extend_from_slice(b"VANISHED");
+            before = b" ";
+        }
+        if let Some(window) = self.partial {
+            out.extend_from_slice(before);
+            out.extend_from_slice(b"PARTIAL ");
+            window.write(out);
+            before = b" ";
+        }
+        if before == b" " {
+            out.push(b')');
         }
     }
 }

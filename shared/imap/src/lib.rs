@@ -18,6 +18,10 @@
 //! | [`section`]  | `[1.2.HEADER.FIELDS (SUBJECT)]<0.100>`                                           |
 //! | [`fetch`]    | FETCH: items, macros and modifiers                                               |
 //! | [`search`]   | SEARCH: keys, charset and return options                                         |
+//! | [`window`]   | PARTIAL of SEARCH, SORT and FETCH (RFC 9394)                                     |
+//! | [`sort`]     | SORT and THREAD                                                                  |
+//! | [`multisearch`] | ESEARCH (RFC 7377)                                                            |
+//! | [`notify`]   | NOTIFY, and mailbox filters                                                      |
 //! | [`store`]    | STORE                                                                            |
 //! | [`list`]     | LIST and LSUB, with RFC 5258's options                                           |
 //! | [`status`]   | STATUS and the parameters of SELECT                                              |
@@ -38,12 +42,16 @@ pub mod framer;
 pub mod limits;
 pub mod list;
 pub mod mailbox;
+pub mod multisearch;
+pub mod notify;
 pub mod search;
 pub mod section;
 pub mod sequence;
+pub mod sort;
 pub mod status;
 pub mod store;
 pub mod utf7;
+pub mod window;
 pub mod write;
 
 pub use command::{Command, Failure, Tagged, parse_command};

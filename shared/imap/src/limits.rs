@@ -37,3 +37,15 @@ pub const LIST_PATTERNS: usize = 64;
 pub const ID_PAIRS: usize = 30;
 /// RFC 2971 §3.3: at most 1024 octets of a value in ID.
 pub const ID_VALUE: usize = 1024;
+/// Criteria of a SORT: each key in both directions, and room.
+pub const SORT_CRITERIA: usize = 32;
+/// Groups of events of a NOTIFY.
+pub const NOTIFY_GROUPS: usize = 64;
+/// Events of a group of NOTIFY: each, and room for some that we don't know.
+pub const NOTIFY_EVENTS: usize = 32;
+/// Mailboxes that a filter of NOTIFY or ESEARCH names.
+pub const FILTER_MAILBOXES: usize = 1000;
+/// Sources of an ESEARCH.
+pub const SOURCES: usize = 64;
+/// Tags in a CANCELUPDATE.
+pub const CANCEL_TAGS: usize = 64;

@@ -11,11 +11,15 @@ use crate::datetime::{Date, DateTime};
 use crate::fetch::{Fetch, FetchItem, Rfc822};
 use crate::flags::Flag;
 use crate::list::{self, List};
+use crate::multisearch::MultiSearch;
+use crate::notify::{self, Event, Filter, Notify};
 use crate::search::{self, Search, SearchKey};
 use crate::section::{Partial, Section, SectionText};
 use crate::sequence::{Bound, SequenceSet};
+use crate::sort::{Algorithm, Criterion, Sort, SortKey, Thread};
 use crate::status::{SelectParameter, StatusItem};
 use crate::store::{Mode, Store};
+use crate::window::Window;
 
 fn text() -> impl Strategy<Value = String> {
     prop_oneof!["[a-zA-Z0-9]{1,8}", "[^\u{0}]{0,12}", Just("NIL".to_owned())]
@@ -97,18 +101,102 @@ fn key() -> impl Strategy<Value = SearchKey> {
     })
 }
 
+fn window() -> impl Strategy<Value = Window> {
+    (1u32.., 1u32.., any::<bool>()).prop_map(|(first, last, from_end)| Window { first, last, from_end })
+}
+
+fn returns() -> impl Strategy<Value = (Option<search::Return>, Vec<FetchItem>)> {
+    let returns = (
+        any::<[bool; 4]>(),
+        any::<[bool; 3]>(),
+        option::of(window()),
+        vec(item(), 0..3),
+    )
+        .prop_map(|([min, max, all, count], [save, update, context], partial, items)| {
+            let none = !(min || max || count || save || update || context || partial.is_some());
+            let returns = search::Return {
+                min,
+                max,
+                all: (all && partial.is_none()) || none,
+                count,
+                save,
+                partial,
+                update,
+                context,
+            };
+            (returns, if update { items } else { Vec::new() })
+        });
+    option::of(returns).prop_map(|r| r.map_or((None, Vec::new()), |(r, items)| (Some(r), items)))
+}
+
 fn search() -> impl Strategy<Value = Search> {
-    let returns = (any::<[bool; 4]>(), any::<bool>()).prop_map(|([min, max, all, count], save)| {
-        let none = !(min || max || count || save);
-        search::Return {
-            min,
-            max,
-            all: all || none,
-            count,
-            save,
-        }
-    });
-    (option::of(returns), any::<bool>(), key()).prop_map(|(returns, charset, key)| Search { returns, charset, key })
+    (returns(), any::<bool>(), key()).prop_map(|((returns, update_items), charset, key)| Search {
+        returns,
+        update_items,
+        charset,
+        key,
+    })
+}
+
+fn sort() -> impl Strategy<Value = Sort> {
+    use SortKey as K;
+    let keys = vec![
+        K::Arrival,
+        K::Cc,
+        K::Date,
+        K::From,
+        K::Size,
+        K::Subject,
+        K::To,
+        K::DisplayFrom,
+        K::DisplayTo,
+    ];
+    let criterion =
+        (proptest::sample::select(keys), any::<bool>()).prop_map(|(key, reverse)| Criterion { key, reverse });
+    (returns(), vec(criterion, 1..5), key()).prop_map(|((returns, update_items), criteria, key)| Sort {
+        returns,
+        update_items,
+        criteria,
+        key,
+    })
+}
+
+fn thread() -> impl Strategy<Value = Thread> {
+    let algorithm = proptest::sample::select(vec![Algorithm::OrderedSubject, Algorithm::References]);
+    (algorithm, key()).prop_map(|(algorithm, key)| Thread { algorithm, key })
+}
+
+fn filter(delayed: bool) -> impl Strategy<Value = Filter> {
+    use Filter as F;
+    let selected = if delayed { F::SelectedDelayed } else { F::Selected };
+    prop_oneof![
+        proptest::sample::select(vec![F::Selected, selected, F::Inboxes, F::Personal, F::Subscribed]),
+        vec(name(), 1..4).prop_map(F::Subtree),
+        vec(name(), 1..4).prop_map(F::SubtreeOne),
+        vec(name(), 1..4).prop_map(F::Mailboxes),
+    ]
+}
+
+fn notify() -> impl Strategy<Value = Notify> {
+    use Event as E;
+    let event = prop_oneof![
+        vec(item(), 0..3).prop_map(E::MessageNew),
+        proptest::sample::select(vec![
+            E::MessageExpunge,
+            E::FlagChange,
+            E::AnnotationChange,
+            E::MailboxName,
+            E::SubscriptionChange,
+            E::MailboxMetadataChange,
+            E::ServerMetadataChange,
+            E::Other("X-FUTURE".to_owned()),
+        ]),
+    ];
+    let group = (filter(true), vec(event, 0..5)).prop_map(|(filter, events)| notify::Group { filter, events });
+    prop_oneof![
+        Just(Notify::None),
+        (any::<bool>(), vec(group, 1..4)).prop_map(|(status, groups)| Notify::Set { status, groups }),
+    ]
 }
 
 fn section() -> impl Strategy<Value = Section> {
@@ -165,13 +253,13 @@ fn item() -> impl Strategy<Value = FetchItem> {
 }
 
 fn fetch() -> impl Strategy<Value = Fetch> {
-    (set(), vec(item(), 1..5), option::of(number()), any::<bool>()).prop_map(|(set, items, changed_since, vanished)| {
-        Fetch {
-            set,
-            items,
-            changed_since,
-            vanished,
-        }
+    let modifiers = (option::of(number()), any::<bool>(), option::of(window()));
+    (set(), vec(item(), 1..5), modifiers).prop_map(|(set, items, (changed_since, vanished, partial))| Fetch {
+        set,
+        items,
+        changed_since,
+        vanished,
+        partial,
     })
 }
 
@@ -302,6 +390,12 @@ fn command() -> impl Strategy<Value = Command> {
         (store(), any::<bool>()).prop_map(|(s, uid)| C::Store(s, uid)),
         (copy(), any::<bool>()).prop_map(|(s, uid)| C::Copy(s, uid)),
         (copy(), any::<bool>()).prop_map(|(s, uid)| C::Move(s, uid)),
+        (sort(), any::<bool>()).prop_map(|(s, uid)| C::Sort(s, uid)),
+        (thread(), any::<bool>()).prop_map(|(t, uid)| C::Thread(t, uid)),
+        (vec(filter(false), 0..4), search())
+            .prop_map(|(sources, search)| C::MultiSearch(MultiSearch { sources, search })),
+        vec("[A-Za-z0-9.]{1,10}", 1..4).prop_map(C::CancelUpdate),
+        notify().prop_map(C::Notify),
     ]
 }
 
@@ -341,6 +435,14 @@ fn noise() -> impl Strategy<Value = Vec<u8>> {
         "CHARSET ",
         "\u{fc}",
         "USE ",
+        "SORT ",
+        "REVERSE DATE",
+        "THREAD REFERENCES UTF-8 ",
+        "PARTIAL -1:-5",
+        "NOTIFY SET ",
+        "ESEARCH IN ",
+        "mailboxes ",
+        "MessageNew ",
     ];
     let piece = prop_oneof![
         4 => proptest::sample::select(words.to_vec()).prop_map(|s| s.as_bytes().to_vec()),

@@ -3,9 +3,11 @@
 use crate::cursor::Cursor;
 use crate::datetime::Date;
 use crate::error::{ErrorKind, ParseError};
+use crate::fetch::FetchItem;
 use crate::flags::Flag;
 use crate::limits;
 use crate::sequence::SequenceSet;
+use crate::window::Window;
 use crate::write::put_astring;
 
 /// What a message is asked for. `UN…` keys are [`SearchKey::Not`]; keys named for a header field are
@@ -70,7 +72,7 @@ pub enum SearchKey {
     Not(Box<SearchKey>),
 }
 
-/// `RETURN (…)` (RFC 9051 §6.4.4, RFC 5182, RFC 9394).
+/// `RETURN (…)` (RFC 9051 §6.4.4, RFC 5182, RFC 9394, RFC 5267).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Return {
     /// The lowest.
@@ -83,6 +85,12 @@ pub struct Return {
     pub count: bool,
     /// Kept for `$`.
     pub save: bool,
+    /// Some of them, by position (RFC 9394). Not beside `all`.
+    pub partial: Option<Window>,
+    /// Changes of the result are told (RFC 5267 §4.3).
+    pub update: bool,
+    /// The search will be repeated (RFC 5267 §4.2).
+    pub context: bool,
 }
 
 /// A SEARCH, or a UID SEARCH.
@@ -90,6 +98,8 @@ pub struct Return {
 pub struct Search {
     /// How to answer: with ESEARCH, or (none) with SEARCH.
     pub returns: Option<Return>,
+    /// What `UPDATE` tells of new results (RFC 5465 §7).
+    pub update_items: Vec<FetchItem>,
     /// The charset was named.
     pub charset: bool,
     /// What for.
@@ -102,63 +112,108 @@ impl Search {
     /// # Errors
     /// If it is not that. [`ErrorKind::Charset`] if the charset is neither US-ASCII nor UTF-8.
     pub fn parse(c: &mut Cursor<'_>) -> Result<Self, ParseError> {
-        let mut returns = None;
-        if c.take_word("RETURN ") {
-            returns = Some(parse_returns(c)?);
-            c.sp()?;
-        }
+        let (returns, update_items) = parse_return_clause(c)?;
         let charset = c.take_word("CHARSET ");
         if charset {
-            let start = c.clone();
-            let name = c.astring()?;
-            if !["UTF-8", "US-ASCII", "UTF8", "ASCII"]
-                .iter()
-                .any(|n| name.eq_ignore_ascii_case(n.as_bytes()))
-            {
-                return Err(start.error(ErrorKind::Charset, "the charset is not known"));
-            }
+            parse_charset(c)?;
             c.sp()?;
-        }
-        let mut parser = Parser {
-            left: limits::SEARCH_KEYS,
-        };
-        let mut keys = vec![parser.key(c, 0)?];
-        while c.take(b' ') {
-            keys.push(parser.key(c, 0)?);
         }
         Ok(Self {
             returns,
+            update_items,
             charset,
-            key: and(keys),
+            key: parse_keys(c)?,
         })
     }
 
     /// Serializes what follows the command's name and a space.
     pub fn write(&self, out: &mut Vec<u8>) {
-        if let Some(r) = self.returns {
-            let names = [
-                (r.min, "MIN"),
-                (r.max, "MAX"),
-                (r.all, "ALL"),
-                (r.count, "COUNT"),
-                (r.save, "SAVE"),
-            ];
-            let names: Vec<_> = names.iter().filter(|n| n.0).map(|n| n.1).collect();
-            out.extend_from_slice(format!("RETURN ({}) ", names.join(" ")).as_bytes());
-        }
+        write_return_clause(self.returns, &self.update_items, out);
         if self.charset {
             out.extend_from_slice(b"CHARSET UTF-8 ");
         }
-        match &self.key {
-            SearchKey::And(keys) if keys.len() > 1 => write_keys(keys, out),
-            key => key.write(out),
-        }
+        self.key.write_program(out);
     }
 }
 
-fn parse_returns(c: &mut Cursor<'_>) -> Result<Return, ParseError> {
+/// The charset of a search, which must be one that we have.
+pub(crate) fn parse_charset(c: &mut Cursor<'_>) -> Result<(), ParseError> {
+    let start = c.clone();
+    let name = c.astring()?;
+    if ["UTF-8", "US-ASCII", "UTF8", "ASCII"]
+        .iter()
+        .any(|n| name.eq_ignore_ascii_case(n.as_bytes()))
+    {
+        Ok(())
+    } else {
+        Err(start.error(ErrorKind::Charset, "the charset is not known"))
+    }
+}
+
+/// The keys at the end of a search.
+pub(crate) fn parse_keys(c: &mut Cursor<'_>) -> Result<SearchKey, ParseError> {
+    let mut parser = Parser {
+        left: limits::SEARCH_KEYS,
+    };
+    let mut keys = vec![parser.key(c, 0)?];
+    while c.take(b' ') {
+        keys.push(parser.key(c, 0)?);
+    }
+    Ok(and(keys))
+}
+
+/// `RETURN (…)` and the space after it, if it is there, with the items of `UPDATE`.
+pub(crate) fn parse_return_clause(c: &mut Cursor<'_>) -> Result<(Option<Return>, Vec<FetchItem>), ParseError> {
+    if !c.take_word("RETURN ") {
+        return Ok((None, Vec::new()));
+    }
+    let (returns, items) = parse_returns(c)?;
+    c.sp()?;
+    Ok((Some(returns), items))
+}
+
+/// What [`parse_return_clause`] reads.
+pub(crate) fn write_return_clause(returns: Option<Return>, update_items: &[FetchItem], out: &mut Vec<u8>) {
+    let Some(r) = returns else { return };
+    let names = [
+        (r.min, "MIN"),
+        (r.max, "MAX"),
+        (r.all, "ALL"),
+        (r.count, "COUNT"),
+        (r.save, "SAVE"),
+        (r.context, "CONTEXT"),
+        (r.update, "UPDATE"),
+    ];
+    out.extend_from_slice(b"RETURN (");
+    let mut before: &[u8] = b"";
+    for (_, name) in names.iter().filter(|n| n.0) {
+        out.extend_from_slice(before);
+        out.extend_from_slice(name.as_bytes());
+        before = b" ";
+    }
+    if r.update && !update_items.is_empty() {
+        out.extend_from_slice(b" (");
+        for (i, item) in update_items.iter().enumerate() {
+            if i > 0 {
+                out.push(b' ');
+            }
+            item.write(out);
+        }
+        out.push(b')');
+    }
+    if let Some(window) = r.partial {
+        out.extend_from_slice(before);
+        out.extend_from_slice(b"PARTIAL ");
+        window.write(out);
+    }
+    out.extend_from_slice(b") ");
+}
+
+fn parse_returns(c: &mut Cursor<'_>) -> Result<(Return, Vec<FetchItem>), ParseError> {
     let mut r = Return::default();
-    c.list(8, true, |c| {
+    let mut items = Vec::new();
+    let list = c.clone();
+    c.list(10, true, |c| {
         let start = c.clone();
         match c.word("a return option")?.as_str() {
             "MIN" => r.min = true,
@@ -166,15 +221,36 @@ fn parse_returns(c: &mut Cursor<'_>) -> Result<Return, ParseError> {
             "ALL" => r.all = true,
             "COUNT" => r.count = true,
             "SAVE" => r.save = true,
-            _ => return Err(start.expected("a return option: MIN, MAX, ALL, COUNT or SAVE")),
+            "CONTEXT" => r.context = true,
+            "UPDATE" => {
+                r.update = true;
+                let mut ahead = c.clone();
+                if ahead.take(b' ') && ahead.peek() == Some(b'(') {
+                    c.sp()?;
+                    items = c.list(limits::FETCH_ITEMS, false, FetchItem::parse)?;
+                }
+            }
+            "PARTIAL" if r.partial.is_none() => {
+                c.sp()?;
+                r.partial = Some(Window::parse(c)?);
+            }
+            _ => {
+                return Err(
+                    start.expected("a return option: MIN, MAX, ALL, COUNT, SAVE, PARTIAL (once), CONTEXT or UPDATE")
+                );
+            }
         }
         Ok(())
     })?;
+    // RFC 9394 §3.1, RFC 5267 §4.4.
+    if r.all && r.partial.is_some() {
+        return Err(list.expected("ALL or PARTIAL, not both"));
+    }
     // RFC 9051 §6.4.4: no option is ALL.
     if r == Return::default() {
         r.all = true;
     }
-    Ok(r)
+    Ok((r, items))
 }
 
 fn and(mut keys: Vec<SearchKey>) -> SearchKey {
@@ -325,6 +401,14 @@ fn write_keys(keys: &[SearchKey], out: &mut Vec<u8>) {
 }
 
 impl SearchKey {
+    /// Serializes it as the keys at the end of a search.
+    pub(crate) fn write_program(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::And(keys) if keys.len() > 1 => write_keys(keys, out),
+            key => key.write(out),
+        }
+    }
+
     fn write(&self, out: &mut Vec<u8>) {
         let mut word = |s: &str| out.extend_from_slice(s.as_bytes());
         match self {
@@ -447,7 +531,28 @@ mod tests {
             ..Return::default()
         };
         assert_eq!(parse("RETURN (MIN COUNT) SEEN").unwrap().returns, Some(want));
-        assert!(parse("RETURN (NONE) ALL").is_err());
+        let search = parse("RETURN (UPDATE (UID FLAGS) PARTIAL -1:-10 CONTEXT) ALL").unwrap();
+        let want = Return {
+            partial: Some(Window {
+                first: 1,
+                last: 10,
+                from_end: true,
+            }),
+            update: true,
+            context: true,
+            ..Return::default()
+        };
+        assert_eq!(search.returns, Some(want));
+        assert_eq!(search.update_items, [FetchItem::Uid, FetchItem::Flags]);
+        for bad in [
+            "RETURN (NONE) ALL",
+            "RETURN (ALL PARTIAL 1:2) ALL",
+            "RETURN (PARTIAL 1:2 PARTIAL 3:4) ALL",
+            "RETURN (PARTIAL) ALL",
+            "RETURN (UPDATE ()) ALL",
+        ] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -203,6 +203,28 @@ impl NumberSet {
         out
     }
 
+    /// The numbers at these positions in ascending order, from 0.
+    #[must_use]
+    pub fn slice(&self, positions: std::ops::Range<u64>) -> Self {
+        let mut out = Self::default();
+        let mut before = 0;
+        for &(first, last) in &self.0 {
+            let length = u64::from(last - first) + 1;
+            let from = positions.start.max(before);
+            let to = positions.end.min(before + length);
+            if from < to {
+                // Both lie within the range, so that they fit.
+                let at = |position: u64| first + (position - before) as u32;
+                out.push_range(at(from), at(to - 1));
+            }
+            before += length;
+            if before >= positions.end {
+                break;
+            }
+        }
+        out
+    }
+
     /// Serializes the set: `1:3,5`.
     pub fn write(&self, out: &mut impl bytes::BufMut) {
         write_runs(self.0.iter().copied(), out);
@@ -292,6 +314,12 @@ mod tests {
             }
             let both: BTreeSet<_> = model(&a).intersection(&model(&b)).copied().collect();
             prop_assert_eq!(x.intersection(&y).iter().collect::<BTreeSet<_>>(), both);
+            let all: Vec<u32> = x.iter().collect();
+            for (from, to) in [(0, all.len()), (all.len() / 3, all.len() / 2), (all.len() / 2, all.len())] {
+                let part = x.slice(from as u64..to as u64);
+                prop_assert_eq!(part.iter().collect::<Vec<_>>(), all[from..to].to_vec());
+            }
+            prop_assert!(x.slice(1000..2000).is_empty());
         }
     }
 }

@@ -35,7 +35,7 @@ mod text;
 mod transfer;
 
 pub use charset::decode as decode_charset;
-pub use computed::{computed, computed_with_prefix};
+pub use computed::{computed, computed_with_prefix, references};
 pub use edit::{received_count, remove_headers, to_crlf};
 pub use encoded_word::decode as decode_header;
 pub use fields::{Field, Headers, header_end, headers, unfold};

@@ -29,7 +29,14 @@ pub(super) async fn run(session: &mut Session, fetch: &Fetch, uid: bool) -> Outc
         return Err(Reply::bad("CONDSTORE and QRESYNC are not offered").into());
     }
     let selected = session.selected()?;
-    let set = uids(selected, &fetch.set, uid)?;
+    let mut set = uids(selected, &fetch.set, uid)?;
+    if let Some(window) = fetch.partial {
+        if !uid {
+            return Err(Reply::bad("PARTIAL is a modifier of UID FETCH").into());
+        }
+        // RFC 9394 §3.4: first the part of the messages, then which of them changed.
+        set = set.slice(window.of(set.count()));
+    }
     let mut plan = Plan::new(&fetch.items, uid)?;
     plan.sets_seen &= !selected.read_only;
     if set.is_empty() {

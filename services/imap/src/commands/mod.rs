@@ -76,6 +76,11 @@ pub(crate) async fn run(session: &mut Session, tag: &str, command: Command) -> O
         Command::Store(store, uid) => store::run(session, &store, uid).await,
         Command::Copy(copy, uid) => copy::run(session, &copy, uid, copy::Kind::Copy).await,
         Command::Move(copy, uid) => copy::run(session, &copy, uid, copy::Kind::Move).await,
+        Command::Sort(..)
+        | Command::Thread(..)
+        | Command::MultiSearch(_)
+        | Command::CancelUpdate(_)
+        | Command::Notify(_) => Err(Reply::bad("This command is not offered").into()),
     }
 }
 

@@ -1,9 +1,10 @@
 //! SEARCH (RFC 9051 §6.4.4, RFC 3501 §6.4.4, RFC 4731).
 
-use bytes::BufMut;
+use bytes::{BufMut, BytesMut};
 use mox_imap_proto::NumberSet;
 use mox_imap_proto::datetime::Date;
 use mox_imap_proto::search::{Return, Search, SearchKey};
+use mox_imap_proto::window::Window;
 use mox_imap_proto::write::put_number;
 use mox_proto::mail::v1::search_key::{All, Day, Header, Key, List, Uids};
 use mox_proto::mail::v1::{SearchKey as StoreKey, SearchRequest};
@@ -17,6 +18,9 @@ pub(super) async fn run(session: &mut Session, tag: &str, search: &Search, uid: 
     let selected = session.selected()?;
     if search.returns.is_some_and(|r| r.save) {
         return Err(Reply::bad("SEARCHRES is not offered").into());
+    }
+    if search.returns.is_some_and(|r| r.update) {
+        return Err(Reply::bad("CONTEXT=SEARCH is not offered").into());
     }
     let mut request = SearchRequest {
         session: session.token()?,
@@ -95,7 +99,24 @@ fn write_extended(session: &mut Session, tag: &str, uid: bool, returns: Return, 
         out.put_slice(b" ALL ");
         found.write(out);
     }
+    if let Some(window) = returns.partial {
+        write_partial(window, found, out);
+    }
     out.put_slice(b"\r\n");
+}
+
+/// RFC 9394 §3.1: the window as it was asked for, and what is in it.
+fn write_partial(window: Window, found: &NumberSet, out: &mut BytesMut) {
+    out.put_slice(b" PARTIAL (");
+    window.write(out);
+    out.put_u8(b' ');
+    let part = found.slice(window.of(found.count()));
+    if part.is_empty() {
+        out.put_slice(b"NIL");
+    } else {
+        part.write(out);
+    }
+    out.put_u8(b')');
 }
 
 /// The key as the store takes it: numbers become UIDs, and what is never true or always is said so.

@@ -38,6 +38,15 @@ struct MailboxChange {
     vanished: Vec<u32>,
     itself: bool,
     gone: bool,
+    metadata: Vec<String>,
+}
+
+/// What one operation changed.
+#[derive(Debug, Default)]
+struct Noted {
+    mailboxes: BTreeMap<MailboxId, MailboxChange>,
+    subscriptions: Vec<String>,
+    server_metadata: Vec<String>,
 }
 
 /// To go back to.
@@ -65,7 +74,7 @@ pub struct AccountTx {
     deltas: Vec<(MailboxId, Delta)>,
     saved: Option<Saved>,
     modseq: Option<u64>,
-    changes: BTreeMap<MailboxId, MailboxChange>,
+    changes: Noted,
 }
 
 impl AccountTx {
@@ -86,7 +95,7 @@ impl AccountTx {
             deltas: Vec::new(),
             saved: None,
             modseq: None,
-            changes: BTreeMap::new(),
+            changes: Noted::default(),
         }
     }
 
@@ -106,7 +115,7 @@ impl AccountTx {
     pub(super) fn begin(&mut self) {
         self.journal.clear();
         self.modseq = None;
-        self.changes.clear();
+        self.changes = Noted::default();
         self.saved = Some(Saved {
             state: self.state.clone(),
             conditions: self.extra.conditions.len(),
@@ -120,7 +129,10 @@ impl AccountTx {
         if let Some(modseq) = self.modseq {
             let changes = std::mem::take(&mut self.changes);
             let entry = record::Change {
+                subscriptions: changes.subscriptions,
+                server_metadata: changes.server_metadata,
                 mailboxes: changes
+                    .mailboxes
                     .into_iter()
                     .map(|(id, change)| record::change::MailboxChange {
                         mailbox_id: id.to_bytes(),
@@ -128,6 +140,7 @@ impl AccountTx {
                         vanished: ranges::of(change.vanished),
                         mailbox_changed: change.itself,
                         mailbox_gone: change.gone,
+                        metadata: change.metadata,
                     })
                     .collect(),
             };
@@ -184,7 +197,7 @@ impl AccountTx {
 
     fn change(&mut self, mailbox: MailboxId) -> &mut MailboxChange {
         self.modseq();
-        self.changes.entry(mailbox).or_default()
+        self.changes.mailboxes.entry(mailbox).or_default()
     }
 
     /// Changes a mailbox's record.
@@ -300,7 +313,24 @@ impl AccountTx {
         if let Some(id) = self.state.names.get(&name).copied() {
             self.edit_mailbox(id, |_| {})?;
         }
+        self.changes.subscriptions.push(name.to_string());
         self.subscriptions.insert(name);
+        Ok(())
+    }
+
+    /// Says in the change log that an entry of a mailbox's metadata was set or removed, or of the server's.
+    ///
+    /// # Errors
+    /// If the mailbox is gone.
+    pub fn note_metadata(&mut self, mailbox: Option<MailboxId>, entry: &str) -> Result<(), AccountError> {
+        self.modseq();
+        match mailbox {
+            Some(id) => {
+                self.edit(id, |_| {})?;
+                self.change(id).metadata.push(entry.to_owned());
+            }
+            None => self.changes.server_metadata.push(entry.to_owned()),
+        }
         Ok(())
     }
 

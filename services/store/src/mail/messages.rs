@@ -118,6 +118,8 @@ impl Mail {
 /// What was asked for of what was computed.
 fn parts(mut computed: mail::Computed, bits: u32) -> mail::Computed {
     let has = |part: mail::MessagePart| bits & part as u32 != 0;
+    // For threading only.
+    computed.references = None;
     if has(mail::MessagePart::Computed) {
         return computed;
     }

@@ -99,7 +99,7 @@ impl Watching {
         self.send(mail::WatchResponse {
             id,
             modseq,
-            revoked: false,
+            ..Default::default()
         })
         .await
     }
@@ -125,8 +125,8 @@ impl Watching {
             return self
                 .send(mail::WatchResponse {
                     id,
-                    modseq: 0,
                     revoked: true,
+                    ..Default::default()
                 })
                 .await;
         };
@@ -146,7 +146,7 @@ impl Watching {
                 self.send(mail::WatchResponse {
                     id,
                     modseq: told,
-                    revoked: false,
+                    ..Default::default()
                 })
                 .await
             }
@@ -155,8 +155,8 @@ impl Watching {
                 self.watcher.unsubscribe(id);
                 self.send(mail::WatchResponse {
                     id,
-                    modseq: 0,
                     revoked: true,
+                    ..Default::default()
                 })
                 .await
             }
@@ -187,8 +187,8 @@ impl Watching {
                 self.subscriptions.remove(&id);
                 self.send(mail::WatchResponse {
                     id,
-                    modseq: 0,
                     revoked: true,
+                    ..Default::default()
                 })
                 .await?;
             } else if let Ok(state) = self.mail.accounts.state(account, 0).await {
