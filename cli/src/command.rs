@@ -44,6 +44,7 @@ pub static ALL: &[&Command] = &[
     &commands::config::change::DOMAIN_RM,
     &commands::config::printservice::PRINTSERVICE,
     &commands::version::VERSION,
+    &commands::repair::RECALCULATE,
 ];
 
 /// No options and no parameters.

@@ -1,5 +1,6 @@
 //! mox: the command line, and the server as a single process.
 
+mod admin;
 mod args;
 mod command;
 mod commands;
@@ -9,6 +10,7 @@ mod help;
 mod launch;
 mod password;
 mod quickstart;
+mod report;
 mod table;
 
 use std::process::ExitCode;

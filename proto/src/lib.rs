@@ -45,6 +45,13 @@ pub mod control {
         tonic::include_proto!("mox.control.v1");
     }
 }
+/// Administration of what the store keeps.
+pub mod admin {
+    /// Version 1.
+    pub mod v1 {
+        tonic::include_proto!("mox.admin.v1");
+    }
+}
 /// Administration of one process.
 pub mod node {
     /// Version 1.

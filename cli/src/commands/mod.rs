@@ -6,6 +6,7 @@ pub mod localserve;
 pub mod loglevels;
 pub mod passwords;
 pub mod queue;
+pub mod repair;
 pub mod quickstart;
 pub mod serve;
 pub mod stop;

@@ -17,6 +17,7 @@
 //! configuration stays in force. While the store is away, a change stays in the file and is tried every second. A file
 //! that is read-only makes changes fail with an error that says so.
 
+mod admin;
 mod admin_password;
 mod api;
 mod configuration;
@@ -36,6 +37,7 @@ use mox_rpc::{Channel, Endpoint, Identity, Listener, ServerAuth};
 use mox_service::{Deps, Shutdown};
 use tonic::service::Routes;
 
+pub use admin::Admin;
 pub use admin_password::{
     ADMIN_PASSWORD_FILE, PASSWORD_MIN, PasswordError, admin_password_file, check_password, write_admin_password,
 };
@@ -77,6 +79,7 @@ pub enum Error {
 /// The service.
 pub struct Service {
     api: api::Api,
+    admin: Admin,
     socket: PathBuf,
 }
 
@@ -114,8 +117,10 @@ impl Service {
             deps.config_dir,
             deps.store.clone(),
         ));
+        let admin = Admin::new(deps.store.clone());
         let queue = QueueAdminServiceClient::new(deps.store);
         Self {
+            admin,
             api: api::Api {
                 configuration,
                 queue,
@@ -129,7 +134,7 @@ impl Service {
     /// What it answers.
     #[must_use]
     pub fn routes(&self) -> Routes {
-        Routes::new(ControlServiceServer::new(self.api.clone()))
+        Routes::new(ControlServiceServer::new(self.api.clone())).add_service(self.admin.clone().server())
     }
 
     /// Puts the file into force now, so that services that are started next have it. Answers its version.

@@ -19,13 +19,14 @@
 //! recovers all that was acknowledged. Sessions are in memory: after a restart, clients log in again.
 //!
 //! ```text
-//! auth  registry  mail  delivery  queue        gRPC services
+//! auth  registry  mail  delivery  queue  admin  gRPC services
 //!            account                           one writer an account, change log, index
 //!       content   idempotency                  bytes of messages; results of changes
 //!                engine                        ordered keys, snapshots, synced conditional commits
 //! ```
 
 pub mod account;
+pub mod admin;
 pub mod auth;
 pub mod content;
 pub mod delivery;
@@ -56,6 +57,7 @@ use tonic::Status;
 use tonic::service::Routes;
 
 use crate::account::Accounts;
+use crate::admin::StoreAdmin;
 use crate::auth::{AuthApi, Authenticator, Hasher, Sessions, Tiers};
 use crate::content::{Collector, Contents, EngineBlobs};
 use crate::delivery::Delivery;
@@ -244,7 +246,8 @@ impl Service {
             .add_service(MailServiceServer::new(Mail::new(accounts, contents, sessions)))
             .add_service(SubmitApi::new(queue.clone(), submitters, config).server())
             .add_service(QueueApi::new(queue.clone()).server())
-            .add_service(AdminApi::new(queue).server());
+            .add_service(AdminApi::new(queue).server())
+            .add_service(StoreAdmin::new(self.parts.clone()).server());
         routes.routes()
     }
 

@@ -27,6 +27,9 @@ struct Service {
     methods: &'static [(&'static str, Kind)],
 }
 
+/// What control passes on to the store.
+const ADMIN: &[(&str, Kind)] = &[("RecalculateCounts", Stream)];
+
 const SERVICES: &[Service] = &[
     // Answered by the store.
     Service {
@@ -119,7 +122,17 @@ const SERVICES: &[Service] = &[
         callers: &["control"],
         methods: &[("List", Unary)],
     },
+    Service {
+        name: "mox.admin.v1.StoreAdminService",
+        callers: &["control"],
+        methods: ADMIN,
+    },
     // Answered by control.
+    Service {
+        name: "mox.admin.v1.AdminService",
+        callers: &["cli", "web"],
+        methods: ADMIN,
+    },
     Service {
         name: "mox.control.v1.ControlService",
         callers: &["cli", "web"],

@@ -46,7 +46,7 @@ pub use ranges::{
     Collector, RANGES_MAX, contains, from as ranges_from, normalize, of as ranges_of, span as ranges_span,
 };
 pub use rows::{FromSnapshot, Reader, read as read_rows};
-pub use state::{Mailbox, State};
+pub use state::{Counts, Mailbox, State};
 pub use threads::{Thread, find as find_thread};
 pub use transaction::{AccountTx, LOG_KEPT};
 pub use writer::{Key, Op};

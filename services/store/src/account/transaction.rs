@@ -275,6 +275,12 @@ impl AccountTx {
         Ok(())
     }
 
+    /// Changes the account's own record, as a repair. Its modification sequence and version are not to be changed.
+    pub fn repair_account(&mut self, change: impl FnOnce(&mut record::Account)) {
+        self.modseq();
+        change(&mut self.state.record);
+    }
+
     /// Removes a mailbox at once; its messages are removed later ([`super::ops::Purge`]).
     ///
     /// # Errors

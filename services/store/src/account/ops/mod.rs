@@ -5,11 +5,13 @@ mod copy;
 mod expunge;
 mod flags;
 mod mailboxes;
+mod repair;
 
 pub use add::{Append, Deliver, Delivery, NewMessage};
 pub use copy::Copy;
 pub use expunge::{Expunge, Purge};
 pub use flags::StoreFlags;
+pub use repair::{CorrectCounts, Off};
 pub use mailboxes::{CreateMailbox, DeleteMailbox, RenameMailbox, SetSubscribed};
 
 /// Most messages that one commit changes or copies. What is asked for more is done in several, so that other operations

@@ -1,0 +1,43 @@
+//! Administration of what the store keeps: passed on to it.
+
+use mox_proto::admin::v1::admin_service_server::{AdminService, AdminServiceServer};
+use mox_proto::admin::v1::store_admin_service_client::StoreAdminServiceClient;
+use mox_proto::admin::v1::{AccountRequest, Report};
+use mox_rpc::Channel;
+use tonic::{Request, Response, Status, Streaming};
+
+/// Answers [`AdminService`] by asking the store.
+#[derive(Clone)]
+pub struct Admin {
+    store: StoreAdminServiceClient<Channel>,
+}
+
+impl Admin {
+    /// Of a store, which is to know the caller as control.
+    #[must_use]
+    pub fn new(store: Channel) -> Self {
+        Self {
+            store: StoreAdminServiceClient::new(store),
+        }
+    }
+
+    /// The gRPC service.
+    #[must_use]
+    pub fn server(self) -> AdminServiceServer<Self> {
+        AdminServiceServer::new(self)
+    }
+}
+
+#[tonic::async_trait]
+impl AdminService for Admin {
+    type RecalculateCountsStream = Streaming<Report>;
+
+    async fn recalculate_counts(
+        &self,
+        request: Request<AccountRequest>,
+    ) -> Result<Response<Streaming<Report>>, Status> {
+        let request = request.into_inner();
+        tracing::info!(account = request.account, "recalculating counts of mailboxes");
+        self.store.clone().recalculate_counts(request).await
+    }
+}
