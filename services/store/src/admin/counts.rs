@@ -29,7 +29,13 @@ impl StoreAdmin {
         }
         if corrected == 0 {
             reporter
-                .say(Level::Info, &account.name, "", "all counts are right", &[("corrected", 0)])
+                .say(
+                    Level::Info,
+                    &account.name,
+                    "",
+                    "all counts are right",
+                    &[("corrected", 0)],
+                )
                 .await?;
         }
         Ok(())

@@ -74,10 +74,7 @@ impl StoreAdmin {
 impl StoreAdminService for StoreAdmin {
     type RecalculateCountsStream = Reports;
 
-    async fn recalculate_counts(
-        &self,
-        request: Request<admin::AccountRequest>,
-    ) -> Result<Response<Reports>, Status> {
+    async fn recalculate_counts(&self, request: Request<admin::AccountRequest>) -> Result<Response<Reports>, Status> {
         let this = self.clone();
         Ok(report::run(move |reporter| async move {
             let account = this.account(&request.get_ref().account).await?;

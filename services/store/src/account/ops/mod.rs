@@ -11,8 +11,8 @@ pub use add::{Append, Deliver, Delivery, NewMessage};
 pub use copy::Copy;
 pub use expunge::{Expunge, Purge};
 pub use flags::StoreFlags;
-pub use repair::{CorrectCounts, Off};
 pub use mailboxes::{CreateMailbox, DeleteMailbox, RenameMailbox, SetSubscribed};
+pub use repair::{CorrectCounts, Off};
 
 /// Most messages that one commit changes or copies. What is asked for more is done in several, so that other operations
 /// of the account need not wait long, and no commit is very large.
