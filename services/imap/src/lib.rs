@@ -21,6 +21,7 @@
 //! another session expunged are left out of FETCH and STORE, whose sequence-number forms then end with
 //! `NO [EXPUNGEISSUED]`. When the selected mailbox is deleted by another session, the connection ends.
 
+mod changes;
 mod commands;
 mod connection;
 mod enabled;
@@ -28,8 +29,11 @@ mod fetch;
 mod limits;
 mod metrics;
 mod names;
+mod notices;
+mod progress;
 mod reply;
 mod rows;
+mod searching;
 mod selected;
 mod session;
 mod view;

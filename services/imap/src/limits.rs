@@ -33,8 +33,14 @@ pub(crate) const APPEND: u64 = 100 << 20;
 pub(crate) const DISCARD: u64 = 1 << 30;
 /// Octets of a header that is looked at for HEADER.FIELDS: it is held in memory. Fields behind are not found.
 pub(crate) const HEADER: u64 = 1 << 20;
+/// Octets of an encoded part up to which it is decoded in memory; a larger one is read twice.
+pub(crate) const DECODED_IN_MEMORY: u64 = 256 << 10;
 /// Messages whose contents are asked for in one stream.
 pub(crate) const CONTENT_BATCH: usize = 256;
+/// Messages that one command works on (RFC 9738): what the largest mailboxes that we are made for have.
+pub(crate) const MESSAGES: u64 = 1_000_000;
+/// Ranges of a search result that is kept for `$` (RFC 5182): it is held in memory while the mailbox is selected.
+pub(crate) const SAVED_RANGES: usize = 100_000;
 /// Mailboxes in the answer of a LIST, as a bound on what pages of the store add up to.
 pub(crate) const MAILBOXES: usize = 100_000;
 /// How often the sessions' tokens are renewed: the store keeps them for longer than the 10 minutes that it asks for.

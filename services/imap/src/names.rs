@@ -32,6 +32,21 @@ pub(crate) fn write(name: &str, names: Names, out: &mut impl BufMut) {
     mailbox::write(&shown(name), names, out);
 }
 
+/// Before the digits of identifiers of messages (RFC 8474 §3: they must not be taken for each other).
+pub(crate) const EMAIL_ID: char = 'M';
+/// Before the digits of identifiers of threads.
+pub(crate) const THREAD_ID: char = 'T';
+
+/// An identifier as clients see it: a letter, and its octets in hexadecimal (RFC 8474 §7).
+pub(crate) fn object_id(prefix: char, id: &[u8]) -> String {
+    let mut out = String::with_capacity(1 + 2 * id.len());
+    out.push(prefix);
+    for octet in id {
+        out.push_str(&format!("{octet:02x}"));
+    }
+    out
+}
+
 /// The flags with a bit of their own, in the order they are told.
 pub(crate) const BITS: [(Bit, &str); 11] = [
     (Bit::Seen, "\\Seen"),

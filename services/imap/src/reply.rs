@@ -20,6 +20,8 @@ pub(crate) struct Reply {
     /// Without brackets.
     pub code: Option<Cow<'static, str>>,
     pub text: Cow<'static, str>,
+    /// To have the mailbox's HIGHESTMODSEQ as its code, when what changed has been told.
+    pub highest_modseq: bool,
 }
 
 impl Reply {
@@ -28,6 +30,7 @@ impl Reply {
             condition,
             code: None,
             text: text.into(),
+            highest_modseq: false,
         }
     }
 
@@ -49,12 +52,19 @@ impl Reply {
             condition: Condition::Ok,
             code: None,
             text: Cow::Borrowed(""),
+            highest_modseq: false,
         }
     }
 
     /// With a response code (RFC 5530 and others).
     pub(crate) fn code(mut self, code: impl Into<Cow<'static, str>>) -> Self {
         self.code = Some(code.into());
+        self
+    }
+
+    /// For a command that removed messages.
+    pub(crate) fn with_highest_modseq(mut self) -> Self {
+        self.highest_modseq = true;
         self
     }
 

@@ -3,15 +3,19 @@
 use std::collections::BTreeMap;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use mox_imap_proto::NumberSet;
-use mox_imap_proto::write::put_number;
-use mox_proto::mail::v1::{Column, ListChangesRequest, ListChangesResponse, ListRowsRequest, Mailbox, UidRange};
+use mox_imap_proto::{NumberSet, SequenceSet};
+use mox_proto::mail::v1::{Column, ListChangesRequest, ListChangesResponse, ListRowsRequest, Mailbox, Rows, UidRange};
 
 use crate::Shared;
+use crate::connection::Connection;
+use crate::enabled::Enabled;
 use crate::names;
+use crate::notices;
 use crate::reply::{Failed, Stop};
 use crate::rows;
 use crate::view::{Interner, View};
+
+pub(crate) use crate::notices::numbered;
 
 /// See the module.
 pub(crate) struct Selected {
@@ -20,11 +24,18 @@ pub(crate) struct Selected {
     pub read_only: bool,
     /// Refuse numbers of messages that are not there, also beside others that are.
     pub pedantic: bool,
+    /// What the client enabled: the session's.
+    pub enabled: Enabled,
     pub view: View,
-    /// All changes up to here are in the view or in what is pending.
+    /// All changes up to here, of the whole account, are in the view or in what is pending.
     pub modseq: u64,
-    /// Modification sequences of changes whose outcome the client was told in the answer to its command, since the last
-    /// [`Selected::tell`].
+    /// The mailbox's highest modification sequence as of then.
+    pub highest: u64,
+    /// The UID that the next message would get, as of then.
+    pub uid_next: u32,
+    /// What SEARCH saved for `$`, as UIDs (RFC 5182). Selecting a mailbox empties it.
+    pub saved: NumberSet,
+    /// Modification sequences of changes whose outcome the client was told in the answer to its command, ascending.
     pub told: Vec<u64>,
     /// Flags that were told to exist here: keywords.
     keywords: Vec<String>,
@@ -32,8 +43,26 @@ pub(crate) struct Selected {
     arrived: NumberSet,
     /// Expunged messages that are in the view.
     vanished: NumberSet,
-    /// Messages with new flags, by UID: bits and keywords.
-    changed: BTreeMap<u32, (u32, Vec<String>)>,
+    /// Messages with new flags, by UID.
+    changed: BTreeMap<u32, Changed>,
+}
+
+/// What a message's flags are now.
+struct Changed {
+    bits: u32,
+    keywords: Vec<String>,
+    modseq: u64,
+}
+
+/// Where catching up stands.
+#[derive(Default)]
+enum Step {
+    /// In the change log, from [`Selected::modseq`].
+    #[default]
+    Changes,
+    /// The log does not reach back: in all rows, from this UID, and with the modification sequence of the first page.
+    Rows(u32, Option<(u64, u64)>),
+    Done,
 }
 
 /// What is read about changes.
@@ -63,19 +92,46 @@ pub(crate) fn number_set(ranges: &[UidRange]) -> NumberSet {
 }
 
 impl Selected {
-    /// Opens a mailbox: reads its UIDs.
+    /// Opens a mailbox: reads its UIDs. Between pages messages may come and go: what is told of them later starts at the
+    /// first page's modification sequence.
     pub(crate) async fn open(
         shared: &Shared,
         token: &Bytes,
         mailbox: &Mailbox,
         read_only: bool,
+        enabled: Enabled,
         seen_modseq: u64,
     ) -> Result<Self, Failed> {
         let mut selected = Self::closed(mailbox, read_only);
         selected.pedantic = shared.pedantic;
-        selected
-            .read_all(shared, token, seen_modseq, Column::Uid as u32)
-            .await?;
+        selected.enabled = enabled;
+        let mut request = ListRowsRequest {
+            session: token.clone(),
+            mailbox_id: mailbox.id.clone(),
+            seen_modseq,
+            columns: Column::Uid as u32,
+            ..Default::default()
+        };
+        let mut first = true;
+        loop {
+            let answer = shared.mail().list_rows(request.clone()).await?.into_inner();
+            if std::mem::take(&mut first) {
+                selected.modseq = answer.modseq;
+                selected.highest = answer.highest_modseq;
+                selected.uid_next = answer.uid_next;
+            }
+            for row in answer.rows.iter().flat_map(rows::iter) {
+                if row.uid > selected.view.last_uid() {
+                    selected.view.push(row.uid);
+                }
+            }
+            if answer.next_uid == 0 {
+                break;
+            }
+            request.first_uid = answer.next_uid;
+        }
+        selected.uid_next = selected.uid_next.max(selected.view.last_uid().saturating_add(1));
+        shared.views.share(&selected.id, &mut selected.view);
         Ok(selected)
     }
 
@@ -86,8 +142,12 @@ impl Selected {
             name: mailbox.name.clone(),
             read_only,
             pedantic: false,
+            enabled: Enabled::default(),
             view: View::default(),
             modseq: 0,
+            highest: mailbox.highest_modseq,
+            uid_next: mailbox.uid_next,
+            saved: NumberSet::default(),
             told: Vec::new(),
             keywords: mailbox.keywords.clone(),
             arrived: NumberSet::default(),
@@ -96,113 +156,164 @@ impl Selected {
         }
     }
 
-    /// Reads the UIDs of all messages into the view, and the flags of those that changed since what is known. Between
-    /// pages messages may come and go: what is told of them later starts at the first page's modification sequence.
-    async fn read_all(&mut self, shared: &Shared, token: &Bytes, seen_modseq: u64, columns: u32) -> Result<(), Failed> {
-        let mut request = ListRowsRequest {
-            session: token.clone(),
-            mailbox_id: self.id.clone(),
-            seen_modseq,
-            columns,
-            ..Default::default()
-        };
-        let mut view = View::default();
-        let mut modseq = None;
-        loop {
-            let answer = shared.mail().list_rows(request.clone()).await?.into_inner();
-            modseq.get_or_insert(answer.modseq);
-            for row in answer.rows.iter().flat_map(rows::iter) {
-                if row.uid > view.last_uid() {
-                    view.push(row.uid);
-                }
-                if row.modseq > self.modseq {
-                    self.changed.insert(row.uid, (row.bits, row.keywords.to_vec()));
-                }
-            }
-            if answer.next_uid == 0 {
-                break;
-            }
-            request.first_uid = answer.next_uid;
+    /// Whether the client was told everything up to [`Selected::highest`].
+    pub(crate) fn is_all_told(&self) -> bool {
+        self.arrived.is_empty() && self.vanished.is_empty() && self.changed.is_empty()
+    }
+
+    /// Whether nothing is pending but that these messages are gone.
+    pub(crate) fn is_all_told_but(&self, gone: &NumberSet) -> bool {
+        self.arrived.is_empty()
+            && self.changed.is_empty()
+            && self.vanished.intersection(gone).count() == self.vanished.count()
+    }
+
+    /// The numbers that a set means, if they are UIDs or sequence numbers; what SEARCH saved is at hand as either.
+    /// Numbers of messages that are not there may be among them.
+    pub(crate) fn resolve(&self, set: &SequenceSet, uid: bool) -> NumberSet {
+        let largest = if uid { self.view.last_uid() } else { self.view.count() };
+        match set.resolve(largest) {
+            Some(numbers) => numbers,
+            None if uid => self.view.known(&self.saved),
+            None => self.view.numbers_of(&self.saved),
         }
-        self.view = view;
-        self.modseq = modseq.unwrap_or_default();
-        shared.views.share(&self.id, &mut self.view);
-        Ok(())
     }
 
     /// Asks what changed. The view stays as it is until [`Selected::tell`].
     pub(crate) async fn catch_up(&mut self, shared: &Shared, token: &Bytes) -> Result<(), Failed> {
-        loop {
-            let request = ListChangesRequest {
-                session: token.clone(),
-                mailbox_id: self.id.clone(),
-                since_modseq: self.modseq,
-                columns: CHANGES,
-            };
-            let answer = shared.mail().list_changes(request).await?.into_inner();
-            if answer.mailbox_gone {
-                // RFC 2180 §3.3 leaves this way.
-                return Err(Stop::Bye("The selected mailbox was deleted".into()).into());
-            }
-            if answer.resync {
-                self.resync(shared, token).await?;
-                return Ok(());
-            }
-            self.note(&answer);
-            if !answer.more {
-                return Ok(());
-            }
+        let mut step = Step::default();
+        while !matches!(step, Step::Done) {
+            step = self.step(shared, token, step).await?;
         }
-    }
-
-    /// The log no longer reaches back to where we are: what changed is found by reading all.
-    async fn resync(&mut self, shared: &Shared, token: &Bytes) -> Result<(), Failed> {
-        let before = self.view.clone();
-        self.read_all(shared, token, self.modseq, CHANGES).await?;
-        let now = std::mem::replace(&mut self.view, before).uids();
-        let gone = self
-            .view
-            .uids()
-            .iter()
-            .filter(|uid| !now.contains(*uid))
-            .map(|uid| (uid, uid))
-            .collect::<Vec<_>>();
-        self.vanished = NumberSet::from_ranges(gone);
-        let last = self.view.last_uid();
-        let new = now
-            .ranges()
-            .iter()
-            .filter(|r| r.1 > last)
-            .map(|&(first, end)| (first.max(last + 1), end));
-        self.arrived = NumberSet::from_ranges(new);
-        self.changed.retain(|uid, _| *uid <= last);
         Ok(())
     }
 
-    fn note(&mut self, answer: &ListChangesResponse) {
-        self.modseq = self.modseq.max(answer.modseq);
-        let gone = number_set(&answer.vanished);
-        if !gone.is_empty() {
-            let known = self.view.known(&gone);
-            let all = self.vanished.ranges().iter().chain(known.ranges()).copied();
-            self.vanished = NumberSet::from_ranges(all);
-            // What came and went before it was told never was.
-            if !self.arrived.is_empty() {
-                let left = self.arrived.iter().filter(|uid| !gone.contains(*uid));
-                self.arrived = NumberSet::from_ranges(left.map(|uid| (uid, uid)));
-            }
+    /// Asks what changed and tells it, page by page: a client that reads slowly holds one page.
+    pub(crate) async fn update(
+        &mut self,
+        shared: &Shared,
+        token: &Bytes,
+        may_expunge: bool,
+        connection: &mut Connection,
+    ) -> Result<(), Failed> {
+        let mut step = Step::default();
+        while !matches!(step, Step::Done) {
+            step = self.step(shared, token, step).await?;
+            self.tell(&shared.views, may_expunge, &mut connection.out);
+            connection.flush_if_large().await?;
         }
-        let Some(rows) = &answer.rows else { return };
+        Ok(())
+    }
+
+    /// Takes in a page of changes.
+    async fn step(&mut self, shared: &Shared, token: &Bytes, step: Step) -> Result<Step, Failed> {
+        match step {
+            Step::Done => return Ok(Step::Done),
+            Step::Rows(next_uid, first) => return self.resync(shared, token, next_uid, first).await,
+            Step::Changes => {}
+        }
+        let request = ListChangesRequest {
+            session: token.clone(),
+            mailbox_id: self.id.clone(),
+            since_modseq: self.modseq,
+            columns: CHANGES,
+        };
+        let answer = shared.mail().list_changes(request).await?.into_inner();
+        if answer.mailbox_gone {
+            // RFC 2180 §3.3 leaves this way.
+            return Err(Stop::Bye("The selected mailbox was deleted".into()).into());
+        }
+        if answer.resync {
+            return Ok(Step::Rows(1, None));
+        }
+        self.note(&answer);
+        Ok(if answer.more { Step::Changes } else { Step::Done })
+    }
+
+    /// Finds what changed by a page of all rows.
+    async fn resync(
+        &mut self,
+        shared: &Shared,
+        token: &Bytes,
+        from: u32,
+        first: Option<(u64, u64)>,
+    ) -> Result<Step, Failed> {
+        let request = ListRowsRequest {
+            session: token.clone(),
+            mailbox_id: self.id.clone(),
+            seen_modseq: self.modseq,
+            columns: CHANGES,
+            first_uid: from,
+            ..Default::default()
+        };
+        let answer = shared.mail().list_rows(request).await?.into_inner();
+        let last = answer.next_uid.checked_sub(1).unwrap_or(u32::MAX);
+        let page = answer.rows.unwrap_or_default();
+        self.note_all(&page, from, last);
+        // Between pages messages come and go: the log has that from the first one on.
+        let (modseq, highest) = first.unwrap_or((answer.modseq, answer.highest_modseq));
+        self.uid_next = self.uid_next.max(answer.uid_next);
+        if answer.next_uid != 0 {
+            return Ok(Step::Rows(answer.next_uid, Some((modseq, highest))));
+        }
+        self.modseq = self.modseq.max(modseq);
+        self.highest = highest;
+        Ok(Step::Done)
+    }
+
+    /// Takes in what there is in a range of UIDs.
+    fn note_all(&mut self, page: &Rows, first: u32, last: u32) {
+        let mut there = NumberSet::default();
+        for row in rows::iter(page) {
+            there.push(row.uid);
+        }
+        let known = self.view.known(&NumberSet::from_ranges([(first, last)]));
+        let gone = known.subtraction(&there);
+        self.note_gone(&gone);
+        self.note_rows(page, self.modseq);
+    }
+
+    /// Takes in a page of the change log.
+    fn note(&mut self, answer: &ListChangesResponse) {
+        let since = self.modseq;
+        self.modseq = self.modseq.max(answer.modseq);
+        self.highest = self.highest.max(answer.highest_modseq);
+        self.uid_next = self.uid_next.max(answer.uid_next);
+        self.note_gone(&number_set(&answer.vanished));
+        if let Some(rows) = &answer.rows {
+            self.note_rows(rows, since);
+        }
+    }
+
+    fn note_gone(&mut self, gone: &NumberSet) {
+        if gone.is_empty() {
+            return;
+        }
+        let known = self.view.known(gone);
+        self.vanished = self.vanished.union(&known);
+        // What came and went before it was told never was.
+        self.arrived = self.arrived.subtraction(gone);
+        for uid in known.iter() {
+            self.changed.remove(&uid);
+        }
+    }
+
+    /// Takes in rows that changed after `since`.
+    fn note_rows(&mut self, rows: &Rows, since: u64) {
         for row in rows::iter(rows) {
             if row.uid > self.view.last_uid() {
                 if self.arrived.last().is_none_or(|last| last < row.uid) {
                     self.arrived.push(row.uid);
                 } else if !self.arrived.contains(row.uid) {
-                    let all = self.arrived.ranges().iter().copied().chain([(row.uid, row.uid)]);
-                    self.arrived = NumberSet::from_ranges(all);
+                    self.arrived = self.arrived.union(&NumberSet::from_ranges([(row.uid, row.uid)]));
                 }
-            } else if !self.told.contains(&row.modseq) {
-                self.changed.insert(row.uid, (row.bits, row.keywords.to_vec()));
+            } else if row.modseq > since && self.told.binary_search(&row.modseq).is_err() {
+                let changed = Changed {
+                    bits: row.bits,
+                    keywords: row.keywords.to_vec(),
+                    modseq: row.modseq,
+                };
+                self.changed.insert(row.uid, changed);
             }
         }
     }
@@ -212,8 +323,9 @@ impl Selected {
         let before = (self.view.count(), self.view.last_uid());
         if may_expunge && !self.vanished.is_empty() {
             let vanished = std::mem::take(&mut self.vanished);
-            self.view
-                .remove(&vanished, |number| numbered(out, number, b" EXPUNGE\r\n"));
+            notices::expunged(&mut self.view, &vanished, self.enabled, out);
+            // RFC 5182 §2.1: what is gone is gone from the saved result.
+            self.saved = self.saved.subtraction(&vanished);
         }
         if !self.arrived.is_empty() {
             for uid in std::mem::take(&mut self.arrived).iter() {
@@ -222,18 +334,18 @@ impl Selected {
             // RFC 3501 §7.3.1. \Recent is never set, so RECENT stays what it was: 0.
             numbered(out, self.view.count(), b" EXISTS\r\n");
         }
-        for (uid, (bits, keywords)) in std::mem::take(&mut self.changed) {
-            let Some(number) = self.view.number_of(uid) else {
-                continue;
+        for (uid, changed) in std::mem::take(&mut self.changed) {
+            self.announce(&changed.keywords, out);
+            let flags = notices::Flags {
+                uid,
+                bits: changed.bits,
+                keywords: &changed.keywords,
+                modseq: changed.modseq,
             };
-            self.announce(&keywords, out);
-            numbered(out, number, b" FETCH (UID ");
-            put_number(out, u64::from(uid));
-            out.put_slice(b" FLAGS ");
-            names::write_flags(bits, &keywords, out);
-            out.put_slice(b")\r\n");
+            notices::flags(&self.view, &flags, self.enabled, out);
         }
-        self.told.clear();
+        let known = self.told.partition_point(|modseq| *modseq <= self.modseq);
+        self.told.drain(..known);
         if before != (self.view.count(), self.view.last_uid()) {
             views.share(&self.id, &mut self.view);
         }
@@ -270,13 +382,6 @@ impl Selected {
         }
         out.put_slice(b"] Flags that can be set\r\n");
     }
-}
-
-/// `* 12 EXISTS` and its like.
-pub(crate) fn numbered(out: &mut BytesMut, number: u32, rest: &[u8]) {
-    out.put_slice(b"* ");
-    put_number(out, u64::from(number));
-    out.put_slice(rest);
 }
 
 #[cfg(test)]
@@ -351,6 +456,21 @@ mod tests {
         s.note(&changes(&[], &[(5, 5)], 13));
         assert_eq!(tell(&mut s, true), "* 4 EXISTS\r\n");
         assert_eq!(s.view.number_of(6), Some(4));
+    }
+
+    #[test]
+    fn what_is_far_behind_is_found_in_the_rows() {
+        let mut s = selected();
+        s.saved = NumberSet::from_ranges([(1, 2)]);
+        let page = changes(&[(2, 0, 9), (4, Flag::Draft as u32, 12), (6, 0, 13)], &[], 0);
+        s.note_all(&page.rows.unwrap(), 1, u32::MAX);
+        assert!(!s.is_all_told());
+        assert_eq!(
+            tell(&mut s, true),
+            "* 1 EXPUNGE\r\n* 3 EXISTS\r\n* 2 FETCH (UID 4 FLAGS (\\Draft))\r\n"
+        );
+        assert_eq!(s.saved, NumberSet::from_ranges([(2, 2)]), "the saved result shrinks");
+        assert!(s.is_all_told());
     }
 
     #[test]

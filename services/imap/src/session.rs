@@ -14,7 +14,7 @@ use mox_telemetry::TraceKind;
 use crate::Shared;
 use crate::commands;
 use crate::connection::Connection;
-use crate::enabled::Enabled;
+use crate::enabled::{Enabled, Extension};
 use crate::limits;
 use crate::reply::{Failed, Outcome, Reply, Stop};
 use crate::selected::Selected;
@@ -265,7 +265,8 @@ impl Session {
             Err(Failed::Stop(stop)) => return Err(stop),
         };
         match self.report(name).await {
-            Ok(()) | Err(Failed::Reply(_)) => Ok(reply),
+            Ok(()) => Ok(self.with_highest_modseq(reply)),
+            Err(Failed::Reply(_)) => Ok(reply),
             Err(Failed::Stop(stop)) => Err(stop),
         }
     }
@@ -288,10 +289,39 @@ impl Session {
             return Err(Stop::Bye("This session has ended, please log in again".into()).into());
         }
         if must_ask || hint.modseq > selected.modseq {
-            selected.catch_up(&self.shared, &login.token).await?;
+            return selected
+                .update(&self.shared, &login.token, may_expunge, &mut self.connection)
+                .await;
         }
         selected.tell(&self.shared.views, may_expunge, &mut self.connection.out);
         Ok(())
+    }
+
+    /// RFC 7162 §3.2.7, §3.2.9: the reply to a command that removed messages has the mailbox's highest modification
+    /// sequence, for who keeps it. By now everything up to it has been told, or it is not.
+    fn with_highest_modseq(&self, reply: Reply) -> Reply {
+        match &self.selected {
+            Some(selected) if reply.highest_modseq && self.enabled.condstore && selected.is_all_told() => {
+                reply.code(format!("HIGHESTMODSEQ {}", selected.highest))
+            }
+            _ => reply,
+        }
+    }
+
+    /// Enables an extension with what it implies. Answers whether that is new.
+    pub(crate) fn enable(&mut self, extension: Extension) -> bool {
+        let had_condstore = self.enabled.condstore;
+        let new = self.enabled.enable(extension);
+        self.names = self.enabled.names();
+        if let Some(selected) = &mut self.selected {
+            selected.enabled = self.enabled;
+            // RFC 7162 §3.1: from here on the client keeps modification sequences, so it needs to know where it is.
+            if !had_condstore && self.enabled.condstore && selected.is_all_told() {
+                let line = format!("* OK [HIGHESTMODSEQ {}] CONDSTORE is enabled\r\n", selected.highest);
+                self.connection.out.put_slice(line.as_bytes());
+            }
+        }
+        new
     }
 
     /// The login, which the command needs.

@@ -19,6 +19,8 @@ pub const SEARCH_DEPTH: usize = 50;
 pub const SEARCH_KEYS: usize = 4096;
 /// Ranges of a sequence set: as many as a command has room for.
 pub const SET_RANGES: usize = 32 << 10;
+/// RFC 8474 §7: octets of an object identifier.
+pub const OBJECT_ID: usize = 255;
 /// Flags of one command.
 pub const FLAGS: usize = 256;
 /// Octets of a keyword.

@@ -90,6 +90,10 @@ fn key() -> impl Strategy<Value = SearchKey> {
             _ => K::ModSeq(n),
         }),
         (1u32..).prop_map(K::Older),
+        "[a-zA-Z0-9_-]{1,20}".prop_map(K::EmailId),
+        "[a-zA-Z0-9_-]{1,20}".prop_map(K::ThreadId),
+        (1u32..).prop_map(K::UidAfter),
+        (1u32..).prop_map(K::UidBefore),
         (1u32..).prop_map(K::Younger),
     ];
     leaf.prop_recursive(4, 32, 4, |inner| {

@@ -64,6 +64,14 @@ pub enum SearchKey {
     SavedSince(Date),
     /// `SAVEDATESUPPORTED`
     SaveDateSupported,
+    /// The message has this identifier (RFC 8474 §6).
+    EmailId(String),
+    /// The message is of the thread with this identifier.
+    ThreadId(String),
+    /// The UID is higher (RFC 9738 §3.4).
+    UidAfter(u32),
+    /// The UID is lower.
+    UidBefore(u32),
     /// All of these.
     And(Vec<SearchKey>),
     /// One or both.
@@ -325,6 +333,10 @@ impl Parser {
             "SAVEDON" => K::SavedOn(date(c)?),
             "SAVEDSINCE" => K::SavedSince(date(c)?),
             "SAVEDATESUPPORTED" => K::SaveDateSupported,
+            "EMAILID" => K::EmailId(object_id(c)?),
+            "THREADID" => K::ThreadId(object_id(c)?),
+            "UIDAFTER" => K::UidAfter(uid(c)?),
+            "UIDBEFORE" => K::UidBefore(uid(c)?),
             "LARGER" => K::Larger(number(c)?),
             "SMALLER" => K::Smaller(number(c)?),
             "OLDER" => K::Older(seconds(c)?),
@@ -367,6 +379,22 @@ fn number(c: &mut Cursor<'_>) -> Result<u64, ParseError> {
 fn seconds(c: &mut Cursor<'_>) -> Result<u32, ParseError> {
     c.sp()?;
     c.nz_number("a number of seconds")
+}
+
+/// RFC 8474 §7, objectid.
+fn object_id(c: &mut Cursor<'_>) -> Result<String, ParseError> {
+    c.sp()?;
+    let start = c.clone();
+    let id = c.span(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
+    match std::str::from_utf8(id) {
+        Ok(id) if (1..=limits::OBJECT_ID).contains(&id.len()) => Ok(id.to_owned()),
+        _ => Err(start.expected("an object identifier of 1 to 255 letters, digits, _ and -")),
+    }
+}
+
+fn uid(c: &mut Cursor<'_>) -> Result<u32, ParseError> {
+    c.sp()?;
+    c.nz_number("a UID")
 }
 
 fn keyword(c: &mut Cursor<'_>) -> Result<SearchKey, ParseError> {
@@ -417,6 +445,10 @@ impl SearchKey {
             Self::Old => word("OLD"),
             Self::Recent => word("RECENT"),
             Self::SaveDateSupported => word("SAVEDATESUPPORTED"),
+            Self::EmailId(id) => word(&format!("EMAILID {id}")),
+            Self::ThreadId(id) => word(&format!("THREADID {id}")),
+            Self::UidAfter(uid) => word(&format!("UIDAFTER {uid}")),
+            Self::UidBefore(uid) => word(&format!("UIDBEFORE {uid}")),
             Self::Numbers(set) => set.write(out),
             Self::Uids(set) => {
                 word("UID ");
@@ -511,6 +543,10 @@ mod tests {
             })
         );
         assert_eq!(key("MODSEQ \"/flags/\\\\draft\" all 5"), K::ModSeq(5));
+        assert_eq!(key("EMAILID M0-a_9"), K::EmailId("M0-a_9".into()));
+        assert_eq!(key("THREADID Tx"), K::ThreadId("Tx".into()));
+        assert_eq!(key("UIDAFTER 7"), K::UidAfter(7));
+        assert_eq!(key("UIDBEFORE 7"), K::UidBefore(7));
         assert!(matches!(key("UID 1:*"), K::Uids(_)));
         assert!(matches!(key("2,4:*"), K::Numbers(_)));
         assert_eq!(key("CHARSET utf-8 TEXT {3}\r\n\u{fc}a"), K::Text("üa".into()));
@@ -568,6 +604,11 @@ mod tests {
             "LARGER x",
             "ALL ",
             "KEYWORD \\Seen",
+            "EMAILID",
+            "EMAILID \"a\"",
+            "THREADID a.b",
+            "UIDAFTER 0",
+            "UIDBEFORE *",
         ] {
             assert_eq!(parse(bad).unwrap_err().kind, ErrorKind::Syntax, "{bad:?}");
         }

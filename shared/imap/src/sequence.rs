@@ -225,6 +225,37 @@ impl NumberSet {
         out
     }
 
+    /// What either has.
+    #[must_use]
+    pub fn union(&self, other: &Self) -> Self {
+        match (self.0.last(), other.0.first()) {
+            (None, _) => other.clone(),
+            (_, None) => self.clone(),
+            _ => Self::from_ranges(self.0.iter().chain(&other.0).copied()),
+        }
+    }
+
+    /// What this has and `other` has not.
+    #[must_use]
+    pub fn subtraction(&self, other: &Self) -> Self {
+        let mut out = Self::default();
+        let mut others = other.0.as_slice();
+        for &(first, last) in &self.0 {
+            others = &others[others.partition_point(|o| o.1 < first)..];
+            let mut from = Some(first);
+            for &(a, b) in others.iter().take_while(|o| o.0 <= last) {
+                if let Some(start) = from.filter(|start| *start < a) {
+                    out.push_range(start, a - 1);
+                }
+                from = b.checked_add(1);
+            }
+            if let Some(start) = from.filter(|start| *start <= last) {
+                out.push_range(start, last);
+            }
+        }
+        out
+    }
+
     /// Serializes the set: `1:3,5`.
     pub fn write(&self, out: &mut impl bytes::BufMut) {
         write_runs(self.0.iter().copied(), out);
@@ -320,6 +351,10 @@ mod tests {
                 prop_assert_eq!(part.iter().collect::<Vec<_>>(), all[from..to].to_vec());
             }
             prop_assert!(x.slice(1000..2000).is_empty());
+            let either: BTreeSet<_> = model(&a).union(&model(&b)).copied().collect();
+            prop_assert_eq!(x.union(&y), NumberSet::from_ranges(either.into_iter().map(|n| (n, n))));
+            let left: BTreeSet<_> = model(&a).difference(&model(&b)).copied().collect();
+            prop_assert_eq!(x.subtraction(&y), NumberSet::from_ranges(left.into_iter().map(|n| (n, n))));
         }
     }
 }

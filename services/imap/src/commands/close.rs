@@ -8,15 +8,32 @@ use crate::session::Session;
 
 pub(super) async fn run(session: &mut Session) -> Outcome {
     let selected = session.selected()?;
+    let mut reply = Reply::ok("Closed");
     if !selected.read_only {
+        let token = session.token()?;
+        let shared = session.shared.clone();
         let request = ExpungeRequest {
-            session: session.token()?,
+            session: token.clone(),
             key: mox_rpc::key(),
             mailbox_id: selected.id.clone(),
             uids: Vec::new(),
         };
-        expunge::all(&session.shared, request).await?;
+        let resyncs = session.enabled.qresync;
+        if resyncs {
+            session.selected_mut()?.catch_up(&shared, &token).await?;
+        }
+        let knew_all = session.selected()?.is_all_told();
+        let gone = expunge::all(&shared, request).await?;
+        if resyncs && knew_all && !gone.is_empty() {
+            let selected = session.selected_mut()?;
+            selected.catch_up(&shared, &token).await?;
+            // RFC 7162 §3.2.8: where the client is then. It knows what it marked as deleted; had another session changed
+            // something meanwhile, it would miss that.
+            if selected.is_all_told_but(&gone) {
+                reply = reply.code(format!("HIGHESTMODSEQ {}", selected.highest));
+            }
+        }
     }
     session.selected = None;
-    Ok(Reply::ok("Closed"))
+    Ok(reply)
 }

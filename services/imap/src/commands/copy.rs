@@ -6,8 +6,9 @@ use mox_imap_proto::sequence::write_in_order;
 use mox_proto::mail::v1::{CopyRequest, CopyResponse};
 use tonic::Code;
 
-use crate::commands::uids;
+use crate::commands::{Limited, limit, uids};
 use crate::names;
+use crate::progress::Progress;
 use crate::reply::{Failed, Outcome, Reply};
 use crate::selected::{ranges, ranges_from};
 use crate::session::Session;
@@ -19,15 +20,22 @@ pub(super) enum Kind {
     Move,
 }
 
-pub(super) async fn run(session: &mut Session, copy: &Copy, uid: bool, kind: Kind) -> Outcome {
+pub(super) async fn run(session: &mut Session, tag: &str, copy: &Copy, uid: bool, kind: Kind) -> Outcome {
     let selected = if kind == Kind::Move {
         session.writable()?
     } else {
         session.selected()?
     };
-    let set = uids(selected, &copy.set, uid)?;
+    let Limited { set, code: limited } = limit(uids(selected, &copy.set, uid)?);
     if set.is_empty() {
         return Ok(Reply::ok("Nothing to do"));
+    }
+    if limited.is_some() && kind == Kind::Copy {
+        // RFC 9738 §3.1: messages are copied all or none.
+        let code = format!("MESSAGELIMIT {}", crate::limits::MESSAGES);
+        return Err(Reply::no("That is too many messages at once, copy fewer")
+            .code(code)
+            .into());
     }
     let mut request = CopyRequest {
         session: session.token()?,
@@ -37,16 +45,27 @@ pub(super) async fn run(session: &mut Session, copy: &Copy, uid: bool, kind: Kin
         destination: names::kept(&copy.mailbox),
     };
     let mut mail = session.shared.mail();
+    let mut progress = Progress::new(tag, set.count());
     let mut answer = CopyResponse::default();
     loop {
         let result = match kind {
-            Kind::Copy => mail.copy(request.clone()).await,
-            Kind::Move => mail.r#move(request.clone()).await,
+            Kind::Copy => progress.during(&mut session.connection, mail.copy(request.clone())).await?,
+            Kind::Move => progress.during(&mut session.connection, mail.r#move(request.clone())).await?,
         };
-        let part = result.map_err(no_destination)?.into_inner();
+        let part = match result {
+            Ok(part) => part.into_inner(),
+            Err(status) => {
+                // What was moved so far is told: it is where it is now.
+                if kind == Kind::Move {
+                    write_moved(session, &answer);
+                }
+                return Err(no_destination(status));
+            }
+        };
         answer.uid_validity = part.uid_validity;
         answer.source_uids.extend(part.source_uids);
         answer.destination_uids.extend(part.destination_uids);
+        progress.done = answer.source_uids.len() as u64;
         request.key = mox_rpc::key();
         request.uids = ranges_from(&request.uids, part.next_uid);
         if part.next_uid == 0 || request.uids.is_empty() {
@@ -59,14 +78,22 @@ pub(super) async fn run(session: &mut Session, copy: &Copy, uid: bool, kind: Kin
     Ok(match kind {
         Kind::Copy => Reply::ok("Copied").code(code),
         Kind::Move => {
-            // RFC 6851 §4.3: it comes before the EXPUNGE responses.
-            session
-                .connection
-                .out
-                .put_slice(format!("* OK [{code}] Moved\r\n").as_bytes());
-            Reply::ok("Done")
+            write_moved(session, &answer);
+            match limited {
+                Some(code) => Reply::ok("Moved in part").code(code),
+                // RFC 7162 §3.2.9.
+                None => Reply::ok("Done").with_highest_modseq(),
+            }
         }
     })
+}
+
+/// RFC 6851 §4.3: the UIDs of what was moved come before the EXPUNGE responses.
+fn write_moved(session: &mut Session, answer: &CopyResponse) {
+    if let Some(code) = copyuid(answer) {
+        let line = format!("* OK [{code}] Moved\r\n");
+        session.connection.out.put_slice(line.as_bytes());
+    }
 }
 
 /// RFC 9051 §6.4.7: a destination that could be created is told as such.

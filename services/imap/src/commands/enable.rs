@@ -26,13 +26,12 @@ pub(super) fn run(session: &mut Session, names: &[String]) -> Outcome {
     // RFC 5161 §3.2: only what is enabled by this command is told, which leaves out what was enabled before.
     let mut line = "* ENABLED".to_owned();
     for extension in wanted {
-        if session.enabled.enable(extension) {
+        if session.enable(extension) {
             line.push(' ');
             line.push_str(extension.name());
         }
     }
     line.push_str("\r\n");
     session.connection.out.put_slice(line.as_bytes());
-    session.names = session.enabled.names();
     Ok(Reply::ok("Done"))
 }

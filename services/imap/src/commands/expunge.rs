@@ -1,13 +1,13 @@
 //! EXPUNGE and UID EXPUNGE (RFC 9051 §6.4.3, §6.4.9). What is gone is told as everything that changed is, before the
 //! reply.
 
-use mox_imap_proto::SequenceSet;
+use mox_imap_proto::{NumberSet, SequenceSet};
 use mox_proto::mail::v1::{ExpungeRequest, UidRange};
 
 use crate::Shared;
 use crate::commands::uids;
 use crate::reply::{Failed, Outcome, Reply};
-use crate::selected::{ranges, ranges_from};
+use crate::selected::{number_set, ranges, ranges_from};
 use crate::session::Session;
 
 pub(super) async fn run(session: &mut Session, set: Option<&SequenceSet>) -> Outcome {
@@ -25,16 +25,19 @@ pub(super) async fn run(session: &mut Session, set: Option<&SequenceSet>) -> Out
             return Ok(Reply::ok("Nothing to expunge"));
         }
     }
-    all(&session.shared, request).await?;
-    Ok(Reply::ok("Expunged"))
+    let gone = all(&session.shared, request).await?;
+    let reply = Reply::ok("Expunged");
+    Ok(if gone.is_empty() { reply } else { reply.with_highest_modseq() })
 }
 
-/// Expunges in as many calls as it takes.
-pub(super) async fn all(shared: &Shared, mut request: ExpungeRequest) -> Result<(), Failed> {
+/// Expunges in as many calls as it takes. Answers what is gone.
+pub(super) async fn all(shared: &Shared, mut request: ExpungeRequest) -> Result<NumberSet, Failed> {
+    let mut gone = NumberSet::default();
     loop {
         let answer = shared.mail().expunge(request.clone()).await?.into_inner();
+        gone = gone.union(&number_set(&answer.uids));
         if answer.next_uid == 0 {
-            return Ok(());
+            return Ok(gone);
         }
         request.key = mox_rpc::key();
         request.uids = if request.uids.is_empty() {
@@ -46,7 +49,7 @@ pub(super) async fn all(shared: &Shared, mut request: ExpungeRequest) -> Result<
             ranges_from(&request.uids, answer.next_uid)
         };
         if request.uids.is_empty() {
-            return Ok(());
+            return Ok(gone);
         }
     }
 }

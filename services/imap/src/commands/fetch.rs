@@ -3,30 +3,47 @@
 //! Rows of flags, sizes and dates come in columns; envelopes and structures in pages of messages; contents in streams.
 //! Each page is written and sent before the next is asked for.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use bytes::Bytes;
 use mox_imap_proto::NumberSet;
-use mox_imap_proto::fetch::Fetch;
+use mox_imap_proto::fetch::{Fetch, FetchItem};
 use mox_proto::mail::v1::store_flags_request::Mode;
 use mox_proto::mail::v1::{
     Flag, Flags, GetMessagesRequest, ListRowsRequest, Message, Rows, StoreFlagsRequest, UidRange,
 };
 
 use crate::Shared;
-use crate::commands::{expunge_issued, uids};
+use crate::changes::{self, Since};
+use crate::commands::{Limited, expunge_issued, limit, uids};
 use crate::connection::Connection;
+use crate::enabled::Extension;
 use crate::fetch::body::{self, Source, Told};
-use crate::fetch::plan::{Item, Plan};
+use crate::fetch::plan::Plan;
 use crate::fetch::write::{self, Facts, FlagWriter};
+use crate::notices;
 use crate::reply::{Failed, Outcome, Reply};
 use crate::rows;
 use crate::selected::{Selected, ranges, ranges_from};
 use crate::session::Session;
 
 pub(super) async fn run(session: &mut Session, fetch: &Fetch, uid: bool) -> Outcome {
-    if fetch.changed_since.is_some() || fetch.vanished {
-        return Err(Reply::bad("CONDSTORE and QRESYNC are not offered").into());
+    session.selected()?;
+    if fetch.vanished && !(uid && session.enabled.qresync && fetch.changed_since.is_some()) {
+        // RFC 7162 §3.2.6.
+        let text = "VANISHED needs UID FETCH, CHANGEDSINCE, and QRESYNC to be enabled";
+        return Err(Reply::bad(text).into());
+    }
+    if fetch.changed_since.is_some() || fetch.items.contains(&FetchItem::ModSeq) {
+        session.enable(Extension::CondStore);
+    }
+    if fetch.vanished {
+        // What is gone and was not told is told first, so that it is not told to have been gone earlier.
+        let token = session.token()?;
+        let shared = session.shared.clone();
+        if let Some(selected) = &mut session.selected {
+            selected.update(&shared, &token, true, &mut session.connection).await?;
+        }
     }
     let selected = session.selected()?;
     let mut set = uids(selected, &fetch.set, uid)?;
@@ -37,16 +54,26 @@ pub(super) async fn run(session: &mut Session, fetch: &Fetch, uid: bool) -> Outc
         // RFC 9394 §3.4: first the part of the messages, then which of them changed.
         set = set.slice(window.of(set.count()));
     }
-    let mut plan = Plan::new(&fetch.items, uid)?;
+    let mut items = fetch.items.clone();
+    if fetch.changed_since.is_some() && !items.contains(&FetchItem::ModSeq) {
+        // RFC 7162 §3.1.4.1: CHANGEDSINCE asks for it.
+        items.push(FetchItem::ModSeq);
+    }
+    let mut plan = Plan::new(&items, uid, session.enabled);
     plan.sets_seen &= !selected.read_only;
+    let token = session.token()?;
+    let shared = session.shared.clone();
+    if let Some(modseq) = fetch.changed_since {
+        set = since(session, fetch, modseq, &set).await?;
+    }
+    let Limited { set, code } = limit(set);
     if set.is_empty() {
         return Ok(Reply::ok("Done"));
     }
-    let token = session.token()?;
-    let shared = session.shared.clone();
     let Session {
         selected: Some(selected),
         connection,
+        enabled,
         ..
     } = session
     else {
@@ -58,18 +85,40 @@ pub(super) async fn run(session: &mut Session, fetch: &Fetch, uid: bool) -> Outc
         selected,
         connection,
         plan,
-        flags: FlagWriter::default(),
+        flags: FlagWriter::new(*enabled),
+        undecodable: 0,
     };
     let told = if run.plan.parts() == 0 {
         run.rows(&set).await?
     } else {
         run.messages(&set).await?
     };
-    Ok(if told < set.count() {
-        expunge_issued(uid)
-    } else {
-        Reply::ok("Done")
+    if run.undecodable > 0 {
+        // RFC 3516 §4.3.
+        let text = "Some parts have a transfer encoding that is not known";
+        return Err(Reply::no(text).code("UNKNOWN-CTE").into());
+    }
+    Ok(match code {
+        _ if told < set.count() => expunge_issued(uid),
+        Some(code) => Reply::ok("Done in part").code(code),
+        None => Reply::ok("Done"),
     })
+}
+
+/// Those of the messages that changed since (RFC 7162 §3.1.4.1); what vanished of what was asked for is told (§3.2.6).
+async fn since(session: &mut Session, fetch: &Fetch, modseq: u64, set: &NumberSet) -> Result<NumberSet, Failed> {
+    let token = session.token()?;
+    let shared = session.shared.clone();
+    let selected = session.selected_mut()?;
+    // Of what vanished, more was once there than is now.
+    let asked = match fetch.vanished {
+        true => fetch.set.resolve(selected.uid_next.saturating_sub(1)),
+        false => None,
+    };
+    let asked = asked.as_ref().unwrap_or(set);
+    let Since { changed, vanished } = changes::since(&shared, &token, selected, modseq, asked, fetch.vanished).await?;
+    notices::vanished(&vanished, true, &mut session.connection.out);
+    Ok(changed.intersection(set))
 }
 
 struct Run<'s> {
@@ -79,6 +128,7 @@ struct Run<'s> {
     connection: &'s mut Connection,
     plan: Plan,
     flags: FlagWriter,
+    undecodable: u64,
 }
 
 impl Run<'_> {
@@ -200,7 +250,7 @@ impl Run<'_> {
                 Some(Told {
                     number: walk.number_of(facts.uid)?,
                     facts,
-                    with_flags: false,
+                    changed: false,
                 })
             })
             .collect();
@@ -212,8 +262,16 @@ impl Run<'_> {
             token: &self.token,
             mailbox: &self.selected.id,
         };
-        let gone = body::send(&source, self.connection, &self.plan.items, &messages).await?;
-        Ok(messages.len() as u64 - gone)
+        let untold = body::send(
+            &source,
+            self.connection,
+            &self.plan.items,
+            &messages,
+            self.flags.enabled,
+        )
+        .await?;
+        self.undecodable += untold.undecodable;
+        Ok(messages.len() as u64 - untold.gone)
     }
 
     /// Sets `\Seen` on those that are not (RFC 9051 §6.4.5), and has their flags told.
@@ -223,8 +281,7 @@ impl Run<'_> {
             .filter(|m| !m.facts.is_seen())
             .map(|m| (m.facts.uid, m.facts.uid));
         let mut uids: Vec<UidRange> = ranges(&NumberSet::from_ranges(unseen));
-        let asked = self.plan.items.contains(&Item::Flags);
-        let mut seen = HashSet::new();
+        let mut seen = HashMap::new();
         while !uids.is_empty() {
             let request = StoreFlagsRequest {
                 session: self.token.clone(),
@@ -239,17 +296,20 @@ impl Run<'_> {
                 unchanged_since: None,
             };
             let answer = self.shared.mail().store_flags(request).await?.into_inner();
-            self.selected.told.push(answer.modseq);
-            seen.extend(answer.rows.iter().flat_map(rows::iter).map(|row| row.uid));
+            self.selected.told.extend(&answer.made);
+            seen.extend(answer.rows.iter().flat_map(rows::iter).map(|row| (row.uid, row.modseq)));
             uids = if answer.next_uid == 0 {
                 Vec::new()
             } else {
                 ranges_from(&uids, answer.next_uid)
             };
         }
-        for message in messages.iter_mut().filter(|m| seen.contains(&m.facts.uid)) {
-            message.facts.set_seen();
-            message.with_flags = !asked;
+        for message in messages.iter_mut() {
+            if let Some(modseq) = seen.get(&message.facts.uid) {
+                message.facts.set_seen();
+                message.facts.modseq = *modseq;
+                message.changed = true;
+            }
         }
         Ok(())
     }

@@ -20,6 +20,7 @@ mod lsub;
 mod namespace;
 mod noop;
 mod rename;
+mod resync;
 mod search;
 mod select;
 mod starttls;
@@ -30,6 +31,7 @@ mod unselect;
 
 use mox_imap_proto::{Command, NumberSet, SequenceSet};
 
+use crate::limits;
 use crate::reply::{Failed, Outcome, Reply};
 use crate::selected::Selected;
 use crate::session::Session;
@@ -73,9 +75,9 @@ pub(crate) async fn run(session: &mut Session, tag: &str, command: Command) -> O
         Command::Expunge(set) => expunge::run(session, set.as_ref()).await,
         Command::Search(search, uid) => search::run(session, tag, &search, uid).await,
         Command::Fetch(fetch, uid) => fetch::run(session, &fetch, uid).await,
-        Command::Store(store, uid) => store::run(session, &store, uid).await,
-        Command::Copy(copy, uid) => copy::run(session, &copy, uid, copy::Kind::Copy).await,
-        Command::Move(copy, uid) => copy::run(session, &copy, uid, copy::Kind::Move).await,
+        Command::Store(store, uid) => store::run(session, tag, &store, uid).await,
+        Command::Copy(copy, uid) => copy::run(session, tag, &copy, uid, copy::Kind::Copy).await,
+        Command::Move(copy, uid) => copy::run(session, tag, &copy, uid, copy::Kind::Move).await,
         Command::Sort(..)
         | Command::Thread(..)
         | Command::MultiSearch(_)
@@ -87,10 +89,15 @@ pub(crate) async fn run(session: &mut Session, tag: &str, command: Command) -> O
 /// The UIDs that a set means: those of them that the client was told of.
 fn uids(selected: &Selected, set: &SequenceSet, uid: bool) -> Result<NumberSet, Failed> {
     let view = &selected.view;
+    if !uid && selected.enabled.uidonly {
+        return Err(uid_required().into());
+    }
     let largest = if uid { view.last_uid() } else { view.count() };
-    let numbers = set
-        .resolve(largest)
-        .ok_or_else(|| Reply::bad("There is no saved search result"))?;
+    let numbers = selected.resolve(set, uid);
+    // RFC 5182 §2.1: an empty saved result is no error.
+    if *set == SequenceSet::Saved {
+        return Ok(if uid { numbers } else { view.uids_of(&numbers) });
+    }
     if uid {
         // RFC 9051 §6.4.9: UIDs that are not there are ignored.
         return Ok(view.known(&numbers));
@@ -105,6 +112,31 @@ fn uids(selected: &Selected, set: &SequenceSet, uid: bool) -> Result<NumberSet, 
         return Err(Reply::bad("There is no message with such a number").into());
     }
     Ok(uids)
+}
+
+/// Messages that a command works on.
+struct Limited {
+    set: NumberSet,
+    /// The response code to tell that there would be more.
+    code: Option<String>,
+}
+
+/// RFC 9738 §3: of too many messages, a command works on those with the highest UIDs, and tells the lowest of them.
+fn limit(set: NumberSet) -> Limited {
+    if set.count() <= limits::MESSAGES {
+        return Limited { set, code: None };
+    }
+    let set = set.slice(set.count() - limits::MESSAGES..set.count());
+    let lowest = set.first().unwrap_or_default();
+    Limited {
+        code: Some(format!("MESSAGELIMIT {} {lowest}", limits::MESSAGES)),
+        set,
+    }
+}
+
+/// RFC 9586 §3.1: the client said that it would not use sequence numbers.
+pub(crate) fn uid_required() -> Reply {
+    Reply::bad("There are no sequence numbers, use UIDs").code("UIDREQUIRED")
 }
 
 /// RFC 5530: some of the messages that were asked for by number are gone, which the client was not told yet.

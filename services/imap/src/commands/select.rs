@@ -1,10 +1,13 @@
-//! SELECT (RFC 9051 §6.3.2).
+//! SELECT (RFC 9051 §6.3.2, RFC 3501 §6.3.1).
 
 use bytes::{BufMut, Bytes};
+use mox_imap_proto::mailbox::SEPARATOR;
 use mox_imap_proto::status::SelectParameter;
 use mox_proto::mail::v1::{Flag, Mailbox, SearchKey, SearchRequest, search_key};
 
 use crate::Shared;
+use crate::commands::resync::{self, Resync};
+use crate::enabled::Extension;
 use crate::names;
 use crate::reply::{Failed, Outcome, Reply};
 use crate::selected::{Selected, numbered};
@@ -22,6 +25,7 @@ pub(super) async fn open(
     read_only: bool,
 ) -> Outcome {
     let token = session.token()?;
+    let resync = Resync::new(parameters, session.enabled)?;
     // RFC 9051 §6.3.2: a mailbox that was selected is not any more, also if this fails.
     if session.selected.take().is_some() {
         session
@@ -30,15 +34,19 @@ pub(super) async fn open(
             .put_slice(b"* OK [CLOSED] The other mailbox was closed\r\n");
     }
     if !parameters.is_empty() {
-        return Err(Reply::bad("CONDSTORE and QRESYNC are not offered").into());
+        // RFC 7162 §3.1.8: CONDSTORE as a parameter enables it.
+        session.enable(Extension::CondStore);
     }
     let mailbox = session.shared.mailbox(&token, &names::kept(name)).await?;
     let seen = session.login()?.subscription.hint().modseq;
     let shared = session.shared.clone();
-    let selected = Selected::open(&shared, &token, &mailbox, read_only, seen).await?;
+    let selected = Selected::open(&shared, &token, &mailbox, read_only, session.enabled, seen).await?;
+    let enabled = session.enabled;
+    // RFC 9051 §7.3: neither RECENT nor UNSEEN are of IMAP4rev2; RFC 9586 §3 has no sequence numbers.
     let first_unseen = match mailbox.unseen {
         0 => None,
-        _ => first_unseen(&shared, token, &mailbox)
+        _ if enabled.rev2 || enabled.uidonly => None,
+        _ => first_unseen(&shared, token.clone(), &mailbox)
             .await?
             .and_then(|uid| selected.view.number_of(uid)),
     };
@@ -46,16 +54,32 @@ pub(super) async fn open(
     let out = &mut session.connection.out;
     selected.write_flags(out);
     numbered(out, selected.view.count(), b" EXISTS\r\n");
-    // No message is \Recent: no session could tell whether it is the first to be told of one without a write at every
-    // SELECT, and RFC 9051 abolished it.
-    numbered(out, 0, b" RECENT\r\n");
+    if !enabled.rev2 {
+        // No message is \Recent: no session could tell whether it is the first to be told of one without a write at
+        // every SELECT, and RFC 9051 abolished it.
+        numbered(out, 0, b" RECENT\r\n");
+    }
     if let Some(number) = first_unseen {
         out.put_slice(format!("* OK [UNSEEN {number}] The first unseen message\r\n").as_bytes());
     }
     out.put_slice(format!("* OK [UIDVALIDITY {}] UIDs are valid\r\n", mailbox.uid_validity).as_bytes());
-    let uid_next = mailbox.uid_next.max(selected.view.last_uid().saturating_add(1));
-    out.put_slice(format!("* OK [UIDNEXT {uid_next}] The next UID\r\n").as_bytes());
+    out.put_slice(format!("* OK [UIDNEXT {}] The next UID\r\n", selected.uid_next).as_bytes());
+    // RFC 7162 §3.1.2.1: for everybody, as every mailbox keeps them.
+    out.put_slice(format!("* OK [HIGHESTMODSEQ {}] Of the last change\r\n", selected.highest).as_bytes());
     selected.write_permanent_flags(out);
+    if enabled.rev2 {
+        // RFC 9051 §6.3.2: a LIST response says what the mailbox is called.
+        let mut attributes = mailbox.special_use.clone();
+        if mailbox.subscribed {
+            attributes.push("\\Subscribed".to_owned());
+        }
+        out.put_slice(format!("* LIST ({}) \"{SEPARATOR}\" ", attributes.join(" ")).as_bytes());
+        names::write(&mailbox.name, session.names, out);
+        out.put_slice(b"\r\n");
+    }
+    if let Some(resync) = resync.filter(|r| r.uid_validity == mailbox.uid_validity) {
+        resync::tell(&shared, &token, &selected, &resync, &mut session.connection).await?;
+    }
     session.selected = Some(selected);
     Ok(if read_only {
         Reply::ok("Opened for reading").code("READ-ONLY")

@@ -12,19 +12,21 @@ use tonic::{Status, Streaming};
 
 use crate::Shared;
 use crate::connection::Connection;
-use crate::fetch::header;
+use crate::enabled::Enabled;
 use crate::fetch::plan::{Item, SectionItem};
 use crate::fetch::section::{Found, find};
+use crate::fetch::{binary, header};
 use crate::fetch::write::{self, Facts, FlagWriter};
 use crate::limits;
+use crate::notices;
 use crate::reply::{Failed, Stop};
 
 /// A message to be told: its number, what is known, and what to tell of it.
 pub(crate) struct Told<'a> {
     pub number: u32,
     pub facts: Facts<'a>,
-    /// Flags are told although they were not asked for, as they changed.
-    pub with_flags: bool,
+    /// Its flags changed, and are told although they may not have been asked for.
+    pub changed: bool,
 }
 
 /// Where contents are read from.
@@ -34,14 +36,24 @@ pub(crate) struct Source<'a> {
     pub mailbox: &'a Bytes,
 }
 
-/// Tells messages with their sections. Answers how many of them were gone.
+/// How messages could not be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Untold {
+    /// They were gone.
+    pub gone: u64,
+    /// They have parts whose transfer encoding we don't know (RFC 3516 §4.3).
+    pub undecodable: u64,
+}
+
+/// Tells messages with their sections.
 pub(crate) async fn send(
     source: &Source<'_>,
     connection: &mut Connection,
     items: &[Item],
     messages: &[Told<'_>],
-) -> Result<u64, Failed> {
-    let mut gone = 0;
+    enabled: Enabled,
+) -> Result<Untold, Failed> {
+    let mut untold = Untold::default();
     for batch in messages.chunks(limits::CONTENT_BATCH) {
         let ranges: Vec<ContentRange> = batch.iter().flat_map(|told| ranges(items, &told.facts)).collect();
         let mut contents = Contents {
@@ -60,14 +72,16 @@ pub(crate) async fn send(
             let request = with_deadline(request, 2 * limits::OUTPUT);
             contents.stream = Some(source.shared.mail().read_contents(request).await?.into_inner());
         }
-        let mut flags = FlagWriter::default();
+        let mut flags = FlagWriter::new(enabled);
         for told in batch {
-            if !one(connection, items, told, &mut contents, &mut flags).await? {
-                gone += 1;
+            if is_undecodable(items, &told.facts) {
+                untold.undecodable += 1;
+            } else if !one(connection, items, told, &mut contents, &mut flags).await? {
+                untold.gone += 1;
             }
         }
     }
-    Ok(gone)
+    Ok(untold)
 }
 
 /// The octets that a section needs to be read.
@@ -85,20 +99,35 @@ fn wanted(item: &SectionItem, facts: &Facts<'_>) -> Option<(u64, u64)> {
     (length > 0).then_some((offset, length))
 }
 
-fn ranges(items: &[Item], facts: &Facts<'_>) -> Vec<ContentRange> {
-    let sections = items
+fn is_undecodable(items: &[Item], facts: &Facts<'_>) -> bool {
+    items
         .iter()
-        .filter_map(|i| if let Item::Section(s) = i { Some(s) } else { None });
+        .any(|item| matches!(item, Item::Binary(part) if binary::is_unknown(part, facts)))
+}
+
+/// What has to be read of a message, in the order in which it is told.
+fn ranges(items: &[Item], facts: &Facts<'_>) -> Vec<ContentRange> {
+    if is_undecodable(items, facts) {
+        return Vec::new();
+    }
+    let mut out = Vec::new();
     let range = |(offset, length)| ContentRange {
         uid: facts.uid,
         offset,
         length,
     };
-    sections.filter_map(|s| wanted(s, facts)).map(range).collect()
+    for item in items {
+        match item {
+            Item::Section(section) => out.extend(wanted(section, facts).map(range)),
+            Item::Binary(part) => out.extend(binary::wanted(part, facts).into_iter().map(range)),
+            _ => {}
+        }
+    }
+    out
 }
 
 /// Where in so many octets a partial range starts, and how many it has.
-fn clip(partial: Option<Partial>, length: u64) -> (u64, u64) {
+pub(super) fn clip(partial: Option<Partial>, length: u64) -> (u64, u64) {
     let Some(partial) = partial else { return (0, length) };
     let offset = partial.offset.min(length);
     (offset, partial.length.min(length - offset))
@@ -114,22 +143,31 @@ async fn one(
 ) -> Result<bool, Failed> {
     // What is told of a message must be sent only when it is known to be there.
     let start = connection.out.len();
+    let end = contents.at + ranges(items, &told.facts).len();
     let mut sent = false;
-    write::begin(told.number, &mut connection.out);
-    let extra = told.with_flags.then_some(&Item::Flags);
-    for (i, item) in items.iter().chain(extra).enumerate() {
+    notices::begin(told.number, told.facts.uid, flags.enabled, &mut connection.out);
+    let extra = extra(items, told, flags.enabled);
+    for (i, item) in items.iter().chain(&extra).enumerate() {
         if i > 0 {
             connection.out.put_u8(b' ');
         }
-        let Item::Section(section) = item else {
-            write::item(item, &told.facts, flags, &mut connection.out);
-            continue;
+        let label = match item {
+            Item::Section(section) => &section.label,
+            Item::Binary(part) => &part.label,
+            item => {
+                write::item(item, &told.facts, flags, &mut connection.out);
+                continue;
+            }
         };
-        connection.out.put_slice(&section.label);
-        let there = contents.section(connection, section, &told.facts).await?;
+        connection.out.put_slice(label);
+        let there = match item {
+            Item::Binary(part) => contents.binary(connection, part, &told.facts).await?,
+            Item::Section(section) => contents.section(connection, section, &told.facts).await?,
+            _ => true,
+        };
         if !there && !sent {
             connection.out.truncate(start);
-            contents.skip_message(items, section, &told.facts).await?;
+            contents.skip_to(end).await?;
             return Ok(false);
         }
         if !there {
@@ -143,8 +181,22 @@ async fn one(
     Ok(true)
 }
 
+/// What is told beside what was asked for, as it changed: flags, and for who resynchronizes what RFC 7162 §3.2 wants with
+/// every change of them.
+fn extra(items: &[Item], told: &Told<'_>, enabled: Enabled) -> Vec<Item> {
+    if !told.changed {
+        return Vec::new();
+    }
+    let uid = enabled.qresync && !enabled.uidonly;
+    let all = [(Item::Uid, uid), (Item::Flags, true), (Item::ModSeq, enabled.condstore)];
+    all.into_iter()
+        .filter(|(item, wanted)| *wanted && !items.contains(item))
+        .map(|(item, _)| item)
+        .collect()
+}
+
 /// The ranges of a batch, as they are read one after the other.
-struct Contents {
+pub(super) struct Contents {
     stream: Option<Streaming<ReadContentsResponse>>,
     ranges: usize,
     /// The range that is read next.
@@ -180,11 +232,16 @@ impl Contents {
             value(&header::filter(&all, names, without), item.partial, &mut connection.out);
             return Ok(true);
         }
-        self.stream(connection, length).await
+        self.stream(connection, length, false).await
     }
 
-    /// Sends a range as a literal.
-    async fn stream(&mut self, connection: &mut Connection, length: u64) -> Result<bool, Failed> {
+    /// Sends a range as a literal; `binary`: as one that may have NUL (RFC 3516 §4.2).
+    pub(super) async fn stream(
+        &mut self,
+        connection: &mut Connection,
+        length: u64,
+        binary: bool,
+    ) -> Result<bool, Failed> {
         let mut left = length;
         let mut begun = false;
         loop {
@@ -197,6 +254,9 @@ impl Contents {
                 return Ok(false);
             }
             if !begun {
+                if binary {
+                    connection.out.put_u8(b'~');
+                }
                 put_literal_header(&mut connection.out, length);
                 connection.in_literal = true;
                 begun = true;
@@ -225,7 +285,7 @@ impl Contents {
     }
 
     /// Reads a range, which is small.
-    async fn collect(&mut self, length: u64) -> Result<Option<BytesMut>, Failed> {
+    pub(super) async fn collect(&mut self, length: u64) -> Result<Option<BytesMut>, Failed> {
         let mut all = BytesMut::with_capacity(usize::try_from(length).unwrap_or_default());
         loop {
             let piece = self.next().await?;
@@ -240,7 +300,7 @@ impl Contents {
     }
 
     /// The next piece of the range that is read; with its last, the next range is on.
-    async fn next(&mut self) -> Result<ReadContentsResponse, Status> {
+    pub(super) async fn next(&mut self) -> Result<ReadContentsResponse, Status> {
         let piece = match self.ahead.pop_front() {
             Some(piece) => piece,
             None => match &mut self.stream {
@@ -260,24 +320,17 @@ impl Contents {
         Ok(piece)
     }
 
-    /// Passes over what is left to be read of a message that is gone, of which `section` was the first that was read.
-    async fn skip_message(&mut self, items: &[Item], section: &SectionItem, facts: &Facts<'_>) -> Result<(), Failed> {
-        let sections = items
-            .iter()
-            .filter_map(|i| if let Item::Section(s) = i { Some(s) } else { None });
-        let after = sections.skip_while(|s| *s != section).skip(1);
-        for _ in after.filter(|s| wanted(s, facts).is_some()) {
-            while !{
-                let piece = self.next().await?;
-                piece.end || piece.missing
-            } {}
+    /// Passes over what is left to be read of a message that is gone.
+    async fn skip_to(&mut self, end: usize) -> Result<(), Failed> {
+        while self.at < end {
+            self.next().await?;
         }
         Ok(())
     }
 }
 
 /// A literal was begun that can't be completed: there is nothing to say but to end.
-fn cut_off(status: &Status) -> Failed {
+pub(super) fn cut_off(status: &Status) -> Failed {
     tracing::error!(error = %status, "a message can't be sent whole, ending the connection");
     Stop::Closed(std::io::Error::other(status.to_string())).into()
 }

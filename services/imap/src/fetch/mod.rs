@@ -1,9 +1,11 @@
 //! What FETCH answers with, apart from how it is asked for.
 
+mod binary;
 pub(crate) mod body;
 mod envelope;
 mod header;
 pub(crate) mod plan;
 mod section;
 mod structure;
+mod transfer;
 pub(crate) mod write;

@@ -4,7 +4,7 @@ use mox_imap_proto::fetch::{FetchItem, Rfc822};
 use mox_imap_proto::section::{Partial, Section, SectionText};
 use mox_proto::mail::v1::{Column, MessagePart};
 
-use crate::reply::Reply;
+use crate::enabled::Enabled;
 
 /// An item of the answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,7 +16,13 @@ pub(crate) enum Item {
     Envelope,
     Body,
     BodyStructure,
+    ModSeq,
+    Preview,
+    SaveDate,
+    EmailId,
+    ThreadId,
     Section(SectionItem),
+    Binary(BinaryItem),
 }
 
 /// A section of the message.
@@ -26,6 +32,18 @@ pub(crate) struct SectionItem {
     pub label: Vec<u8>,
     pub section: Section,
     pub partial: Option<Partial>,
+}
+
+/// A part of the message without its transfer encoding (RFC 3516).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct BinaryItem {
+    /// What the answer calls it, with the space after it.
+    pub label: Vec<u8>,
+    /// Its number; of the whole message, none.
+    pub section: Section,
+    pub partial: Option<Partial>,
+    /// Only how many octets it has.
+    pub size: bool,
 }
 
 /// What is asked of the store, and told of each message.
@@ -38,27 +56,28 @@ pub(crate) struct Plan {
 
 impl Plan {
     /// The plan for what a client asks.
-    pub(crate) fn new(items: &[FetchItem], uid: bool) -> Result<Self, Reply> {
+    pub(crate) fn new(items: &[FetchItem], uid: bool, enabled: Enabled) -> Self {
         let mut plan = Self {
             items: Vec::with_capacity(items.len() + 1),
             sets_seen: false,
         };
-        // RFC 9051 §6.4.9: UID FETCH tells UIDs in any case.
-        if uid && !items.contains(&FetchItem::Uid) {
+        // RFC 9051 §6.4.9: UID FETCH tells UIDs in any case; RFC 9586 §3.3: where they are not what the response begins
+        // with.
+        if uid && !enabled.uidonly && !items.contains(&FetchItem::Uid) {
             plan.items.push(Item::Uid);
         }
         for item in items {
-            let item = plan.item(item)?;
+            let item = plan.item(item);
             // Asking twice is answered once.
             if !plan.items.contains(&item) {
                 plan.items.push(item);
             }
         }
-        Ok(plan)
+        plan
     }
 
-    fn item(&mut self, item: &FetchItem) -> Result<Item, Reply> {
-        Ok(match item {
+    fn item(&mut self, item: &FetchItem) -> Item {
+        match item {
             FetchItem::Uid => Item::Uid,
             FetchItem::Flags => Item::Flags,
             FetchItem::InternalDate => Item::InternalDate,
@@ -96,17 +115,23 @@ impl Plan {
                     partial: *partial,
                 })
             }
-            FetchItem::Binary { .. } | FetchItem::BinarySize(_) => return Err(not_offered("BINARY")),
-            FetchItem::ModSeq => return Err(not_offered("CONDSTORE")),
-            FetchItem::Preview { .. } => return Err(not_offered("PREVIEW")),
-            FetchItem::SaveDate => return Err(not_offered("SAVEDATE")),
-            FetchItem::EmailId | FetchItem::ThreadId => return Err(not_offered("OBJECTID")),
-        })
+            FetchItem::Binary { peek, part, partial } => {
+                self.sets_seen |= !peek;
+                binary(part, *partial, false)
+            }
+            FetchItem::BinarySize(part) => binary(part, None, true),
+            FetchItem::ModSeq => Item::ModSeq,
+            // RFC 8970 §3.1: it is there since delivery, so that LAZY makes no difference.
+            FetchItem::Preview { .. } => Item::Preview,
+            FetchItem::SaveDate => Item::SaveDate,
+            FetchItem::EmailId => Item::EmailId,
+            FetchItem::ThreadId => Item::ThreadId,
+        }
     }
 
     /// Whether contents must be read.
     pub(crate) fn has_sections(&self) -> bool {
-        self.items.iter().any(|i| matches!(i, Item::Section(_)))
+        self.items.iter().any(|i| matches!(i, Item::Section(_) | Item::Binary(_)))
     }
 
     /// The columns that rows need.
@@ -116,12 +141,13 @@ impl Plan {
             columns |= match item {
                 Item::Flags => Column::Flags as u32,
                 Item::InternalDate => Column::Received as u32,
-                Item::Size | Item::Section(_) => Column::Size as u32,
+                Item::Size | Item::Section(_) | Item::Binary(_) => Column::Size as u32,
+                Item::ModSeq => Column::Modseq as u32,
                 _ => 0,
             };
         }
         if self.sets_seen {
-            columns | Column::Flags as u32
+            columns | Column::Flags as u32 | Column::Modseq as u32
         } else {
             columns
         }
@@ -135,9 +161,20 @@ impl Plan {
             Item::Body | Item::BodyStructure => true,
             // A whole message is where it is; of anything else the structure says where.
             Item::Section(item) => item.section != Section::default(),
+            Item::Binary(_) => true,
             _ => false,
         });
-        match (envelope, structure) {
+        let mut parts = 0;
+        for item in &self.items {
+            parts |= match item {
+                Item::Preview => MessagePart::Preview as u32,
+                Item::EmailId => MessagePart::EmailId as u32,
+                Item::SaveDate | Item::ThreadId => MessagePart::Record as u32,
+                _ => 0,
+            };
+        }
+        parts
+            | match (envelope, structure) {
             (true, true) => MessagePart::Computed as u32,
             (true, false) => MessagePart::Envelope as u32,
             (false, true) => MessagePart::Structure as u32,
@@ -146,8 +183,23 @@ impl Plan {
     }
 }
 
-fn not_offered(what: &str) -> Reply {
-    Reply::bad(format!("{what} is not offered"))
+fn binary(part: &[u32], partial: Option<Partial>, size: bool) -> Item {
+    let section = Section {
+        part: part.to_vec(),
+        text: None,
+    };
+    let mut label = if size { b"BINARY.SIZE".to_vec() } else { b"BINARY".to_vec() };
+    section.write(&mut label);
+    if let Some(partial) = partial {
+        label.extend_from_slice(format!("<{}>", partial.offset).as_bytes());
+    }
+    label.push(b' ');
+    Item::Binary(BinaryItem {
+        label,
+        section,
+        partial,
+        size,
+    })
 }
 
 #[cfg(test)]
@@ -167,23 +219,36 @@ mod tests {
 
     #[test]
     fn a_plan_asks_for_what_it_needs() {
-        let plan = Plan::new(&[FetchItem::Flags], true).unwrap();
+        let plan = Plan::new(&[FetchItem::Flags], true, Enabled::default());
         assert_eq!(plan.items, [Item::Uid, Item::Flags]);
         assert_eq!(
             (plan.columns(), plan.parts(), plan.has_sections()),
             (Column::Flags as u32, 0, false)
         );
 
-        let plan = Plan::new(&[section(&[], true), FetchItem::Uid], true).unwrap();
+        let plan = Plan::new(&[section(&[], true), FetchItem::Uid], true, Enabled::default());
         assert_eq!(
             (plan.columns(), plan.parts(), plan.sets_seen),
             (Column::Size as u32, 0, false)
         );
 
-        let plan = Plan::new(&[section(&[1], false), FetchItem::Envelope], false).unwrap();
-        assert_eq!(plan.columns(), Column::Size as u32 | Column::Flags as u32);
+        let plan = Plan::new(&[section(&[1], false), FetchItem::Envelope], false, Enabled::default());
+        assert_eq!(
+            plan.columns(),
+            Column::Size as u32 | Column::Flags as u32 | Column::Modseq as u32
+        );
         assert_eq!((plan.parts(), plan.sets_seen), (MessagePart::Computed as u32, true));
-        assert!(Plan::new(&[FetchItem::ModSeq], false).is_err());
+
+        let plan = Plan::new(&[FetchItem::ModSeq, FetchItem::ThreadId], false, Enabled::default());
+        assert_eq!(
+            (plan.columns(), plan.parts()),
+            (Column::Modseq as u32, MessagePart::Record as u32)
+        );
+        let uidonly = Enabled {
+            uidonly: true,
+            ..Enabled::default()
+        };
+        assert_eq!(Plan::new(&[FetchItem::Flags], true, uidonly).items, [Item::Flags]);
     }
 
     #[test]
@@ -196,7 +261,7 @@ mod tests {
             },
             partial: Some(Partial { offset: 5, length: 10 }),
         };
-        let plan = Plan::new(&[item], false).unwrap();
+        let plan = Plan::new(&[item], false, Enabled::default());
         let Item::Section(item) = &plan.items[0] else { panic!() };
         assert_eq!(item.label, b"BODY[1.2.HEADER.FIELDS (From)]<5> ");
     }

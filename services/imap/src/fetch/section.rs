@@ -69,6 +69,15 @@ fn range(from: u64, to: u64) -> Found<'static> {
     }
 }
 
+/// The part that a section is of.
+pub(super) fn part_of<'a>(section: &Section, root: &'a Part) -> Option<&'a Part> {
+    let mut node = Node::Message(root);
+    for number in &section.part {
+        node = node.child(*number)?;
+    }
+    Some(node.part())
+}
+
 /// Finds a section. Without a structure, only the whole message can be found.
 pub(super) fn find<'a>(section: &'a Section, root: Option<&Part>, size: u64) -> Found<'a> {
     if *section == Section::default() {

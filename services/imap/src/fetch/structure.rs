@@ -10,35 +10,45 @@ use crate::fetch::envelope;
 const DEPTH: usize = 200;
 
 /// Writes a structure, with extension data (BODYSTRUCTURE) or without (BODY). One that is not known is empty text.
-pub(super) fn write(part: Option<&Part>, extended: bool, out: &mut BytesMut) {
+pub(super) fn write(part: Option<&Part>, extended: bool, utf8: bool, out: &mut BytesMut) {
     let nothing = Part {
         media_type: "text".to_owned(),
         media_subtype: "plain".to_owned(),
         ..Default::default()
     };
-    body(part.unwrap_or(&nothing), extended, 0, out);
+    let form = Form { extended, utf8 };
+    body(part.unwrap_or(&nothing), form, 0, out);
 }
 
-fn body(part: &Part, extended: bool, depth: usize, out: &mut BytesMut) {
+/// How a structure is written.
+#[derive(Clone, Copy)]
+struct Form {
+    /// With extension data.
+    extended: bool,
+    /// Quoted strings may be UTF-8.
+    utf8: bool,
+}
+
+fn body(part: &Part, form: Form, depth: usize, out: &mut BytesMut) {
     out.put_u8(b'(');
     if part.media_type == "multipart" && !part.parts.is_empty() && depth < DEPTH {
         for child in &part.parts {
-            body(child, extended, depth + 1, out);
+            body(child, form, depth + 1, out);
         }
         out.put_u8(b' ');
         upper(&part.media_subtype, out);
-        if extended {
+        if form.extended {
             out.put_u8(b' ');
-            parameters(&part.parameters, out);
-            tail(part, out);
+            parameters(&part.parameters, form, out);
+            tail(part, form, out);
         }
     } else {
-        single(part, extended, depth, out);
+        single(part, form, depth, out);
     }
     out.put_u8(b')');
 }
 
-fn single(part: &Part, extended: bool, depth: usize, out: &mut BytesMut) {
+fn single(part: &Part, form: Form, depth: usize, out: &mut BytesMut) {
     // A multipart without parts is told as what it is for the reader: text. Others could not be parsed by clients.
     let empty = part.media_type == "multipart";
     let (media, subtype) = if empty {
@@ -50,11 +60,11 @@ fn single(part: &Part, extended: bool, depth: usize, out: &mut BytesMut) {
     out.put_u8(b' ');
     upper(subtype, out);
     out.put_u8(b' ');
-    parameters(if empty { &[] } else { &part.parameters }, out);
+    parameters(if empty { &[] } else { &part.parameters }, form, out);
     out.put_u8(b' ');
-    envelope::string(part.content_id.as_ref(), out);
+    envelope::string(part.content_id.as_ref(), form.utf8, out);
     out.put_u8(b' ');
-    envelope::string(part.description.as_ref(), out);
+    envelope::string(part.description.as_ref(), form.utf8, out);
     out.put_u8(b' ');
     upper(
         if part.encoding.is_empty() {
@@ -69,36 +79,36 @@ fn single(part: &Part, extended: bool, depth: usize, out: &mut BytesMut) {
     let message = media == "message" && matches!(subtype, "rfc822" | "global");
     if let (true, Some(inner)) = (message && depth < DEPTH, &part.message) {
         out.put_u8(b' ');
-        envelope::write(part.envelope.as_ref(), out);
+        envelope::write(part.envelope.as_ref(), form.utf8, out);
         out.put_u8(b' ');
-        body(inner, extended, depth + 1, out);
+        body(inner, form, depth + 1, out);
         out.put_u8(b' ');
         put_number(out, part.lines);
     } else if message {
         // The grammar needs an envelope and a body in any case.
         out.put_u8(b' ');
-        envelope::write(part.envelope.as_ref(), out);
+        envelope::write(part.envelope.as_ref(), form.utf8, out);
         out.put_slice(b" (\"TEXT\" \"PLAIN\" NIL NIL NIL \"7BIT\" 0 0) ");
         put_number(out, part.lines);
     } else if media == "text" {
         out.put_u8(b' ');
         put_number(out, part.lines);
     }
-    if extended {
+    if form.extended {
         out.put_u8(b' ');
-        envelope::string(part.md5.as_ref(), out);
-        tail(part, out);
+        envelope::string(part.md5.as_ref(), form.utf8, out);
+        tail(part, form, out);
     }
 }
 
 /// Disposition, language and location.
-fn tail(part: &Part, out: &mut BytesMut) {
+fn tail(part: &Part, form: Form, out: &mut BytesMut) {
     match &part.disposition {
         Some(disposition) => {
             out.put_slice(b" (");
             upper(disposition, out);
             out.put_u8(b' ');
-            parameters(&part.disposition_parameters, out);
+            parameters(&part.disposition_parameters, form, out);
             out.put_u8(b')');
         }
         None => out.put_slice(b" NIL"),
@@ -116,10 +126,10 @@ fn tail(part: &Part, out: &mut BytesMut) {
         }
     }
     out.put_u8(b' ');
-    envelope::string(part.location.as_ref(), out);
+    envelope::string(part.location.as_ref(), form.utf8, out);
 }
 
-fn parameters(parameters: &[Parameter], out: &mut BytesMut) {
+fn parameters(parameters: &[Parameter], form: Form, out: &mut BytesMut) {
     if parameters.is_empty() {
         out.put_slice(b"NIL");
         return;
@@ -128,7 +138,7 @@ fn parameters(parameters: &[Parameter], out: &mut BytesMut) {
         out.put_u8(if i == 0 { b'(' } else { b' ' });
         upper(&parameter.name, out);
         out.put_u8(b' ');
-        put_string(out, &parameter.value, false);
+        put_string(out, &parameter.value, form.utf8);
     }
     out.put_u8(b')');
 }
@@ -156,7 +166,7 @@ mod tests {
 
     fn text(part: &Part, extended: bool) -> String {
         let mut out = BytesMut::new();
-        write(Some(part), extended, &mut out);
+        write(Some(part), extended, false, &mut out);
         String::from_utf8(out.to_vec()).unwrap()
     }
 

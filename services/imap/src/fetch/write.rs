@@ -1,13 +1,15 @@
 //! The answer for one message, as far as it needs no contents.
 
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use mox_imap_proto::datetime::DateTime;
-use mox_imap_proto::write::put_number;
+use mox_imap_proto::write::{put_number, put_string};
 use mox_proto::mail::v1::{Computed, Flag, KeywordSet, Message};
 
+use crate::enabled::Enabled;
 use crate::fetch::plan::Item;
 use crate::fetch::{envelope, structure};
 use crate::names;
+use crate::notices;
 use crate::rows::Row;
 
 /// What is known of a message.
@@ -17,7 +19,10 @@ pub(crate) struct Facts<'a> {
     pub flags: FlagSet<'a>,
     pub size: u64,
     pub received: i64,
+    pub modseq: u64,
     pub computed: Option<&'a Computed>,
+    /// What else the store said, if that was asked.
+    pub message: Option<&'a Message>,
 }
 
 /// Flags; keywords as those of a page's set, or as they are.
@@ -41,7 +46,9 @@ impl<'a> Facts<'a> {
             flags,
             size: row.size,
             received: row.received,
+            modseq: row.modseq,
             computed: None,
+            message: None,
         }
     }
 
@@ -57,7 +64,9 @@ impl<'a> Facts<'a> {
             },
             size: message.size,
             received: message.received,
+            modseq: message.modseq,
             computed: message.computed.as_ref(),
+            message: Some(message),
         }
     }
 
@@ -75,9 +84,18 @@ impl<'a> Facts<'a> {
 pub(crate) struct FlagWriter {
     last: Option<(u32, u32)>,
     text: Vec<u8>,
+    /// What the client enabled: how everything else is written.
+    pub enabled: Enabled,
 }
 
 impl FlagWriter {
+    pub(crate) fn new(enabled: Enabled) -> Self {
+        Self {
+            enabled,
+            ..Self::default()
+        }
+    }
+
     /// Must be told of a new page, whose keyword sets are others.
     pub(crate) fn new_page(&mut self, _sets: &[KeywordSet]) {
         self.last = None;
@@ -119,32 +137,57 @@ pub(crate) fn item(item: &Item, facts: &Facts<'_>, flags: &mut FlagWriter, out: 
         }
         Item::Envelope => {
             out.put_slice(b"ENVELOPE ");
-            envelope::write(facts.computed.and_then(|c| c.envelope.as_ref()), out);
+            let envelope = facts.computed.and_then(|c| c.envelope.as_ref());
+            envelope::write(envelope, flags.enabled.utf8_strings(), out);
         }
         Item::Body => {
             out.put_slice(b"BODY ");
-            structure::write(facts.computed.and_then(|c| c.structure.as_ref()), false, out);
+            let structure = facts.computed.and_then(|c| c.structure.as_ref());
+            structure::write(structure, false, flags.enabled.utf8_strings(), out);
         }
         Item::BodyStructure => {
             out.put_slice(b"BODYSTRUCTURE ");
-            structure::write(facts.computed.and_then(|c| c.structure.as_ref()), true, out);
+            let structure = facts.computed.and_then(|c| c.structure.as_ref());
+            structure::write(structure, true, flags.enabled.utf8_strings(), out);
         }
-        Item::Section(_) => {}
+        Item::ModSeq => notices::modseq(facts.modseq, out),
+        Item::Preview => {
+            out.put_slice(b"PREVIEW ");
+            // RFC 8970 §3.2: a message of which nothing can be shown has an empty one; NIL would say that it is not
+            // known yet.
+            let preview = facts.computed.and_then(|c| c.preview.as_deref()).unwrap_or_default();
+            put_string(out, preview.as_bytes(), flags.enabled.utf8_strings());
+        }
+        Item::SaveDate => {
+            out.put_slice(b"SAVEDATE ");
+            // RFC 8514 §4.2.
+            match facts.message.map_or(0, |m| m.saved) {
+                0 => out.put_slice(b"NIL"),
+                saved => DateTime(saved).write(out),
+            }
+        }
+        Item::EmailId => object_id("EMAILID", names::EMAIL_ID, facts.message.map(|m| &m.email_id), out),
+        Item::ThreadId => object_id("THREADID", names::THREAD_ID, facts.message.map(|m| &m.thread_id), out),
+        Item::Section(_) | Item::Binary(_) => {}
     }
 }
 
-/// `* 12 FETCH (`
-#[inline]
-pub(crate) fn begin(number: u32, out: &mut BytesMut) {
-    out.put_slice(b"* ");
-    put_number(out, u64::from(number));
-    out.put_slice(b" FETCH (");
+/// `EMAILID (M0123)`, or NIL if there is none (RFC 8474 §5).
+fn object_id(name: &str, prefix: char, id: Option<&Bytes>, out: &mut BytesMut) {
+    out.put_slice(name.as_bytes());
+    let Some(id) = id.filter(|id| !id.is_empty()) else {
+        out.put_slice(b" NIL");
+        return;
+    };
+    out.put_slice(b" (");
+    out.put_slice(names::object_id(prefix, id).as_bytes());
+    out.put_u8(b')');
 }
 
 /// Writes the answer for a message whose items need no contents.
 #[inline]
 pub(crate) fn message(items: &[Item], number: u32, facts: &Facts<'_>, flags: &mut FlagWriter, out: &mut BytesMut) {
-    begin(number, out);
+    notices::begin(number, facts.uid, flags.enabled, out);
     for (i, one) in items.iter().enumerate() {
         if i > 0 {
             out.put_u8(b' ');

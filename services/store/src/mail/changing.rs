@@ -109,6 +109,7 @@ impl Mail {
             let part = self.accounts.submit(account, Some(key), op).await?;
             join_rows(answer.rows.get_or_insert_default(), part.rows.unwrap_or_default());
             answer.modified.extend(part.modified);
+            answer.made.extend(part.made);
             answer.modseq = part.modseq;
             let full = answer.rows.as_ref().is_some_and(|r| r.uid_delta.len() >= ANSWER_ROWS);
             if part.next_uid == 0 || full {

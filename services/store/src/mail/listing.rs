@@ -30,7 +30,8 @@ impl Mail {
         check_ranges(&request.uids)?;
         let id = mailbox_id(&request.mailbox_id)?;
         let (state, index) = self.accounts.view(account, id, request.seen_modseq).await?;
-        let uid_next = state.mailbox(id)?.uid_next;
+        let mailbox = state.mailbox(id)?;
+        let uid_next = mailbox.uid_next;
         let ranges = if request.uids.is_empty() {
             normalize(
                 &[UidRange {
@@ -48,6 +49,7 @@ impl Mail {
         let mut answer = mail::ListRowsResponse {
             modseq: state.modseq(),
             uid_next,
+            highest_modseq: mailbox.modseq,
             ..Default::default()
         };
         for (chunk, at) in index.ranges(&ranges) {
@@ -98,7 +100,8 @@ impl Mail {
                 ..Default::default()
             });
         };
-        let uid_next = record::Mailbox::decode(mailbox.data).map_err(damaged)?.uid_next;
+        let mailbox = record::Mailbox::decode(mailbox.data).map_err(damaged)?;
+        let uid_next = mailbox.uid_next;
         if since > modseq {
             return Err(AccountError::Behind.into());
         }
@@ -107,6 +110,7 @@ impl Mail {
                 modseq,
                 resync: true,
                 uid_next,
+                highest_modseq: mailbox.modseq,
                 ..Default::default()
             });
         }
@@ -120,10 +124,12 @@ impl Mail {
         for (uid, row) in rows {
             packer.push(uid, row.flags, &row.keywords, row.modseq, row.size, row.received);
         }
+        let modseq = if found.more { found.modseq } else { modseq };
         Ok(mail::ListChangesResponse {
             rows: Some(packer.finish()),
             vanished: found.vanished,
-            modseq: if found.more { found.modseq } else { modseq },
+            modseq,
+            highest_modseq: mailbox.modseq.min(modseq),
             more: found.more,
             uid_next,
             ..Default::default()

@@ -1,5 +1,6 @@
 //! Records of messages.
 
+use bytes::Bytes;
 use mox_proto::mail::v1 as mail;
 use mox_proto::record::v1 as record;
 use mox_types::{AccountId, MailboxId, MessageId};
@@ -74,7 +75,7 @@ impl Mail {
                 .map(|(_, row)| message_id(row))
                 .collect::<Result<Vec<_>, _>>()?;
             let messages = records(&reader, account, &ids).await?;
-            let computed = match request.parts {
+            let computed = match request.parts & !(mail::MessagePart::EmailId as u32 | mail::MessagePart::Record as u32) {
                 0 => vec![None; ids.len()],
                 _ => {
                     reader
@@ -103,8 +104,12 @@ impl Mail {
                     received: row.received,
                     saved: message.saved,
                     computed: computed.map(|c| parts(c, request.parts)),
-                    thread_id: message.thread_id,
+                    thread_id: message.thread_id.clone(),
                     create_modseq: row.create_modseq,
+                    email_id: match has(request.parts, mail::MessagePart::EmailId) {
+                        true => email_id(&message),
+                        false => Bytes::new(),
+                    },
                 };
                 bytes += shown.encoded_len() + 4;
                 answer.messages.push(shown);
@@ -115,20 +120,37 @@ impl Mail {
     }
 }
 
+fn has(bits: u32, part: mail::MessagePart) -> bool {
+    bits & part as u32 != 0
+}
+
 /// What was asked for of what was computed.
 fn parts(mut computed: mail::Computed, bits: u32) -> mail::Computed {
-    let has = |part: mail::MessagePart| bits & part as u32 != 0;
     // For threading only.
     computed.references = None;
-    if has(mail::MessagePart::Computed) {
+    if has(bits, mail::MessagePart::Computed) {
         return computed;
     }
-    if !has(mail::MessagePart::Structure) {
+    if !has(bits, mail::MessagePart::Structure) {
         computed.structure = None;
     }
-    if !has(mail::MessagePart::Envelope) {
+    if !has(bits, mail::MessagePart::Envelope) {
         computed.envelope = None;
     }
-    computed.preview = None;
+    if !has(bits, mail::MessagePart::Preview) {
+        computed.preview = None;
+    }
     computed
+}
+
+/// What stands for the octets of a message (RFC 8474 §5.1): copies share their content and prefix, and so this. A
+/// message that was delivered to several accounts, or twice to one, has a prefix of its own in each.
+pub(super) fn email_id(message: &record::Message) -> Bytes {
+    if message.prefix.is_empty() {
+        return message.content_id.clone();
+    }
+    let mut digest = ring::digest::Context::new(&ring::digest::SHA256);
+    digest.update(&message.content_id);
+    digest.update(&message.prefix);
+    Bytes::copy_from_slice(&digest.finish().as_ref()[..16])
 }

@@ -43,6 +43,7 @@ impl Op for StoreFlags {
             Mode::Add | Mode::Replace if rows.is_empty() => Vec::new(),
             Mode::Add | Mode::Replace => tx.keywords(&self.flags)?,
         };
+        let before = tx.state().modseq();
         let mut modified = Collector::default();
         let mut stored = Vec::with_capacity(rows.len());
         for (uid, row) in rows {
@@ -93,6 +94,7 @@ impl Op for StoreFlags {
             modified: modified.into_ranges(),
             modseq: tx.state().modseq(),
             next_uid: next.unwrap_or(0),
+            made: Some(tx.state().modseq()).filter(|now| *now > before).into_iter().collect(),
         })
     }
 

@@ -1,5 +1,6 @@
 //! What is searched for, in the form in which it is tested.
 
+use bytes::Bytes;
 use mox_proto::mail::v1 as mail;
 use mox_proto::mail::v1::UidRange;
 use mox_proto::mail::v1::search_key::Key;
@@ -33,6 +34,10 @@ pub enum Node {
     ReceivedUntil(i64),
     /// INTERNALDATE is at least this.
     ReceivedSince(i64),
+    /// RFC 8474.
+    EmailId(Bytes),
+    /// RFC 8474.
+    ThreadId(Bytes),
     /// Index into the texts.
     Text(usize),
 }
@@ -60,6 +65,8 @@ pub struct Search {
     pub texts: Vec<Needle>,
     /// Whether some message may need its envelope.
     pub sent: bool,
+    /// Whether some message may need its identifiers.
+    pub ids: bool,
 }
 
 impl Search {
@@ -78,12 +85,14 @@ impl Search {
             bytes: 0,
             texts: Vec::new(),
             sent: false,
+            ids: false,
         };
         let root = compiler.node(key)?;
         Ok(Self {
             root,
             texts: compiler.texts,
             sent: compiler.sent,
+            ids: compiler.ids,
         })
     }
 }
@@ -96,6 +105,7 @@ struct Compiler<'a> {
     bytes: usize,
     texts: Vec<Needle>,
     sent: bool,
+    ids: bool,
 }
 
 impl Compiler<'_> {
@@ -128,6 +138,14 @@ impl Compiler<'_> {
             Key::Header(header) => self.text(Needle::header(&header.name, &header.value), header.value.len())?,
             Key::Body(text) => self.text(Needle::body(text), text.len())?,
             Key::Text(text) => self.text(Needle::text(text), text.len())?,
+            Key::EmailId(id) => {
+                self.ids = true;
+                Node::EmailId(id.clone())
+            }
+            Key::ThreadId(id) => {
+                self.ids = true;
+                Node::ThreadId(id.clone())
+            }
             Key::Uids(uids) => Node::Uids(normalize(&uids.ranges, self.uid_next)),
             Key::Before(day) => self.days(Time::Received, i64::MIN, number(day)?),
             Key::On(day) => self.days(Time::Received, number(day)?, number(day)? + 1),
@@ -196,6 +214,8 @@ pub struct Row<'a> {
 pub struct More {
     /// Seconds since 1970.
     pub saved: Option<i64>,
+    /// EMAILID and THREADID.
+    pub ids: Option<(Bytes, Bytes)>,
     /// Days since 1970 in the Date field, if it has one.
     pub sent: Option<Option<i64>>,
     /// By index of [`Node::Text`].
@@ -216,6 +236,8 @@ impl Node {
             // RFC 9051 §6.4.4: times and timezones are disregarded; ours are those of UTC.
             Node::Days(Time::Received, days) => days.contain(row.received.div_euclid(DAY)),
             Node::Days(Time::Saved, days) => days.contain(more.saved?.div_euclid(DAY)),
+            Node::EmailId(id) => more.ids.as_ref()?.0 == id,
+            Node::ThreadId(id) => more.ids.as_ref()?.1 == id,
             Node::Days(Time::Sent, days) => more.sent?.is_some_and(|day| days.contain(day)),
             Node::Larger(size) => row.size > *size,
             Node::Smaller(size) => row.size < *size,

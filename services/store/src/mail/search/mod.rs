@@ -141,6 +141,9 @@ impl Mail {
             };
             let mut more = More {
                 saved: Some(message.saved),
+                ids: search
+                    .ids
+                    .then(|| (super::messages::email_id(&message), message.thread_id.clone())),
                 sent: sent.or(Some(None)),
                 texts: Vec::new(),
             };
