@@ -49,8 +49,16 @@ pub(super) async fn run(session: &mut Session, tag: &str, copy: &Copy, uid: bool
     let mut answer = CopyResponse::default();
     loop {
         let result = match kind {
-            Kind::Copy => progress.during(&mut session.connection, mail.copy(request.clone())).await?,
-            Kind::Move => progress.during(&mut session.connection, mail.r#move(request.clone())).await?,
+            Kind::Copy => {
+                progress
+                    .during(&mut session.connection, mail.copy(request.clone()))
+                    .await?
+            }
+            Kind::Move => {
+                progress
+                    .during(&mut session.connection, mail.r#move(request.clone()))
+                    .await?
+            }
         };
         let part = match result {
             Ok(part) => part.into_inner(),

@@ -27,7 +27,11 @@ pub(super) async fn run(session: &mut Session, set: Option<&SequenceSet>) -> Out
     }
     let gone = all(&session.shared, request).await?;
     let reply = Reply::ok("Expunged");
-    Ok(if gone.is_empty() { reply } else { reply.with_highest_modseq() })
+    Ok(if gone.is_empty() {
+        reply
+    } else {
+        reply.with_highest_modseq()
+    })
 }
 
 /// Expunges in as many calls as it takes. Answers what is gone.

@@ -101,7 +101,11 @@ pub(super) async fn tell(
     connection: &mut Connection,
 ) -> Result<(), Failed> {
     // RFC 7162 §3.2.5: without known UIDs, they are all below UIDNEXT.
-    let all = NumberSet::from_ranges([(1, selected.uid_next.saturating_sub(1))].into_iter().filter(|r| r.1 > 0));
+    let all = NumberSet::from_ranges(
+        [(1, selected.uid_next.saturating_sub(1))]
+            .into_iter()
+            .filter(|r| r.1 > 0),
+    );
     let known = resync.known.as_ref().unwrap_or(&all);
     let Since { changed, vanished } = changes::since(shared, token, selected, resync.modseq, known, true).await?;
     let matched = NumberSet::from_ranges([(1, resync.matched_up_to(selected))].into_iter().filter(|r| r.1 > 0));

@@ -45,11 +45,7 @@ async fn answer(session: &mut Session, tag: &str, search: &Search, uid: bool) ->
     if asks_modseq {
         session.enable(Extension::CondStore);
     }
-    let Found {
-        uids,
-        modseq,
-        limited,
-    } = find(session, tag, search, asks_modseq).await?;
+    let Found { uids, modseq, limited } = find(session, tag, search, asks_modseq).await?;
     // RFC 9051 §6.4.4: IMAP4rev2 has only ESEARCH.
     let returns = match search.returns {
         None if session.enabled.rev2 => Some(Return {
@@ -69,11 +65,7 @@ async fn answer(session: &mut Session, tag: &str, search: &Search, uid: bool) ->
         _ => modseq.filter(|_| asks_modseq),
     };
     let selected = session.selected()?;
-    let found = if uid {
-        uids
-    } else {
-        selected.view.numbers_of(&uids)
-    };
+    let found = if uid { uids } else { selected.view.numbers_of(&uids) };
     match returns {
         None => write_all(session, &found, modseq).await?,
         // RFC 5182 §2.1: what is only saved is not told.
@@ -82,7 +74,9 @@ async fn answer(session: &mut Session, tag: &str, search: &Search, uid: bool) ->
     }
     if let Some(kept) = kept {
         if kept.ranges().len() > limits::SAVED_RANGES {
-            return Err(Reply::no("The result is too scattered to be saved").code("NOTSAVED").into());
+            return Err(Reply::no("The result is too scattered to be saved")
+                .code("NOTSAVED")
+                .into());
         }
         session.selected_mut()?.saved = kept;
     }

@@ -43,7 +43,13 @@ fn source(item: &BinaryItem, facts: &Facts<'_>) -> Source {
     // RFC 3516 §4.2: a message as a whole, and what has parts, is not encoded.
     let encoding = match root.and_then(|root| part_of(&item.section, root)) {
         Some(part) if item.section != Section::default() => encoding(part),
-        _ => return Source::Raw { offset, length, any: true },
+        _ => {
+            return Source::Raw {
+                offset,
+                length,
+                any: true,
+            };
+        }
     };
     match encoding {
         Some(None) => Source::Raw {
@@ -214,7 +220,9 @@ impl Contents {
             }
         }
         if left > 0 {
-            return Err(cut_off(&Status::data_loss("a part decoded to another size than before")));
+            return Err(cut_off(&Status::data_loss(
+                "a part decoded to another size than before",
+            )));
         }
         connection.in_literal = false;
         Ok(true)

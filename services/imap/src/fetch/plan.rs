@@ -131,7 +131,9 @@ impl Plan {
 
     /// Whether contents must be read.
     pub(crate) fn has_sections(&self) -> bool {
-        self.items.iter().any(|i| matches!(i, Item::Section(_) | Item::Binary(_)))
+        self.items
+            .iter()
+            .any(|i| matches!(i, Item::Section(_) | Item::Binary(_)))
     }
 
     /// The columns that rows need.
@@ -175,11 +177,11 @@ impl Plan {
         }
         parts
             | match (envelope, structure) {
-            (true, true) => MessagePart::Computed as u32,
-            (true, false) => MessagePart::Envelope as u32,
-            (false, true) => MessagePart::Structure as u32,
-            (false, false) => 0,
-        }
+                (true, true) => MessagePart::Computed as u32,
+                (true, false) => MessagePart::Envelope as u32,
+                (false, true) => MessagePart::Structure as u32,
+                (false, false) => 0,
+            }
     }
 }
 
@@ -188,7 +190,11 @@ fn binary(part: &[u32], partial: Option<Partial>, size: bool) -> Item {
         part: part.to_vec(),
         text: None,
     };
-    let mut label = if size { b"BINARY.SIZE".to_vec() } else { b"BINARY".to_vec() };
+    let mut label = if size {
+        b"BINARY.SIZE".to_vec()
+    } else {
+        b"BINARY".to_vec()
+    };
     section.write(&mut label);
     if let Some(partial) = partial {
         label.extend_from_slice(format!("<{}>", partial.offset).as_bytes());

@@ -217,7 +217,11 @@ mod tests {
             ("a", ""),
             ("", ""),
         ] {
-            assert_eq!(decode(Encoding::Base64, &[given.as_bytes()]), want.as_bytes(), "{given:?}");
+            assert_eq!(
+                decode(Encoding::Base64, &[given.as_bytes()]),
+                want.as_bytes(),
+                "{given:?}"
+            );
         }
     }
 

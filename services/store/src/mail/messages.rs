@@ -75,7 +75,8 @@ impl Mail {
                 .map(|(_, row)| message_id(row))
                 .collect::<Result<Vec<_>, _>>()?;
             let messages = records(&reader, account, &ids).await?;
-            let computed = match request.parts & !(mail::MessagePart::EmailId as u32 | mail::MessagePart::Record as u32) {
+            let computed = match request.parts & !(mail::MessagePart::EmailId as u32 | mail::MessagePart::Record as u32)
+            {
                 0 => vec![None; ids.len()],
                 _ => {
                     reader

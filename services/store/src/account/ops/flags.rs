@@ -94,7 +94,10 @@ impl Op for StoreFlags {
             modified: modified.into_ranges(),
             modseq: tx.state().modseq(),
             next_uid: next.unwrap_or(0),
-            made: Some(tx.state().modseq()).filter(|now| *now > before).into_iter().collect(),
+            made: Some(tx.state().modseq())
+                .filter(|now| *now > before)
+                .into_iter()
+                .collect(),
         })
     }
 
