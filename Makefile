@@ -33,6 +33,11 @@ bench: ## Measure against Postfix on this machine, release build
 	cargo build --release --workspace --bins
 	$(TARGET)/release/mox-bench $(ARGS)
 
+.PHONY: fuzz
+fuzz: ## Look for inputs that parsers mishandle: MINUTES=10 for each
+	@tools/deps build
+	tools/fuzz $$(( $(or $(MINUTES),10) * 60 )) $(TARGETS)
+
 .PHONY: check
 check: ## Formatting, lints, layering, licences
 	@tools/deps build

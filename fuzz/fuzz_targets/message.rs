@@ -2,7 +2,10 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mox_message::{HeaderSummary, computed, computed_with_prefix, decoded_text, header_end, remove_headers, to_crlf};
+use mox_message::{
+    HeaderSummary, base_subject, computed, computed_with_prefix, decode_header, decoded_body, decoded_text, header_end,
+    headers, parse_addresses, parse_date, received_count, remove_headers, to_crlf,
+};
 
 fuzz_target!(|message: &[u8]| {
     let structure = computed(message).structure.expect("always computed");
@@ -10,7 +13,15 @@ fuzz_target!(|message: &[u8]| {
     assert_eq!(structure.end_offset as usize, message.len());
     let _ = computed_with_prefix(b"Received: x\r\n", message);
     let _ = HeaderSummary::of(message);
+    for field in headers(message) {
+        let value = field.value();
+        let _ = (parse_addresses(&value), parse_date(&value), decode_header(&value));
+        let (base, _) = base_subject(&field.text());
+        assert_eq!(base_subject(&base).0, base, "a base subject is its own");
+    }
     decoded_text(message, &mut |_| {});
+    decoded_body(message, &mut |_| {});
+    let _ = received_count(message);
     assert!(remove_headers(message, &["subject"]).len() <= message.len());
     let mended = to_crlf(message);
     assert_eq!(to_crlf(&mended), mended);
