@@ -3,10 +3,12 @@
 mod imap;
 mod lines;
 mod others;
+mod response;
 mod smtp;
 mod tls;
 
 pub use imap::Imap;
 pub use lines::{Lines, Transport};
 pub use others::{base64, curl, output, python, succeed, swaks};
+pub use response::{Node, parse_response, parse_set};
 pub use smtp::{Reply, Smtp};

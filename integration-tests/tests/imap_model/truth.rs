@@ -1,0 +1,131 @@
+//! A session that looks at all there is, after each step, and compares with the model.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, ensure};
+use mox_integration_tests::client::Imap;
+
+use crate::model::{Mailbox, Touched};
+use crate::session::{code_number, fetched, told_number};
+
+/// The session, and what the server can do.
+pub struct Truth {
+    pub imap: Imap,
+    pub condstore: bool,
+}
+
+impl Truth {
+    /// Compares one mailbox, and takes what the model does not say: modification sequences.
+    pub fn check(&mut self, name: &str, mailbox: &mut Mailbox) -> Result<()> {
+        let parameters = if self.condstore { " (CONDSTORE)" } else { "" };
+        let opened = self.imap.command(&format!("EXAMINE {name}{parameters}"))?;
+        let number = |code: &str| opened.iter().find_map(|r| code_number(r, code));
+        let exists = opened.iter().find_map(|r| told_number(r, "EXISTS"));
+        ensure!(
+            exists == Some(mailbox.messages.len()),
+            "{name} has {exists:?} messages, and should have {}",
+            mailbox.messages.len()
+        );
+        let uidnext = number("UIDNEXT").context("no UIDNEXT")?;
+        ensure!(
+            uidnext == u64::from(mailbox.uidnext),
+            "UIDNEXT of {name} is {uidnext}, not {}",
+            mailbox.uidnext
+        );
+        let validity = u32::try_from(number("UIDVALIDITY").context("no UIDVALIDITY")?)?;
+        if mailbox.uidvalidity == 0 {
+            mailbox.uidvalidity = validity;
+        }
+        ensure!(
+            validity == mailbox.uidvalidity,
+            "UIDVALIDITY of {name} is {validity}, not {}",
+            mailbox.uidvalidity
+        );
+        let highest = number("HIGHESTMODSEQ");
+        ensure!(highest.is_some() == self.condstore, "HIGHESTMODSEQ is {highest:?}");
+        self.check_messages(name, mailbox, highest.unwrap_or_default())?;
+        self.check_status(name, mailbox)
+    }
+
+    fn check_messages(&mut self, name: &str, mailbox: &mut Mailbox, highest: u64) -> Result<()> {
+        let before = mailbox.highest_modseq;
+        let items = if self.condstore { "FLAGS MODSEQ" } else { "FLAGS" };
+        let mut is = BTreeMap::new();
+        for response in self.imap.command(&format!("UID FETCH 1:* ({items})"))? {
+            if let Some(fetched) = fetched(&response)? {
+                is.insert(fetched.uid.context("no UID")?, fetched);
+            }
+        }
+        ensure!(
+            is.keys().copied().eq(mailbox.messages.keys().copied()),
+            "{name} has {:?}, and should have {:?}",
+            is.keys().collect::<Vec<_>>(),
+            mailbox.uids()
+        );
+        let (mut largest, mut changed) = (0, mailbox.shrunk);
+        for (uid, message) in &mut mailbox.messages {
+            let is = &is[uid];
+            let flags = is.flags.clone().context("no FLAGS")?;
+            ensure!(
+                flags == message.flags,
+                "flags of {uid} in {name} are {flags:?}, and should be {:?}",
+                message.flags
+            );
+            if !self.condstore {
+                continue;
+            }
+            let modseq = is.modseq.context("no MODSEQ")?;
+            let right = match message.touched {
+                Touched::No => modseq == message.modseq,
+                Touched::Perhaps => modseq == message.modseq || modseq > before,
+                Touched::Yes => modseq > before,
+            };
+            ensure!(
+                right,
+                "MODSEQ of {uid} in {name} was {} and is {modseq}, with {before} the highest before: touched {:?}",
+                message.modseq,
+                message.touched
+            );
+            changed |= modseq != message.modseq;
+            message.modseq = modseq;
+            message.touched = Touched::No;
+            largest = largest.max(modseq);
+        }
+        if self.condstore {
+            ensure!(
+                highest >= largest,
+                "HIGHESTMODSEQ of {name} is {highest}, with a message of {largest}"
+            );
+            ensure!(
+                if changed { highest > before } else { highest >= before },
+                "HIGHESTMODSEQ of {name} was {before} and is {highest}: changed {changed}"
+            );
+            mailbox.highest_modseq = highest;
+        }
+        mailbox.shrunk = false;
+        Ok(())
+    }
+
+    fn check_status(&mut self, name: &str, mailbox: &Mailbox) -> Result<()> {
+        let mut items = "MESSAGES UIDNEXT UIDVALIDITY UNSEEN SIZE".to_owned();
+        if self.condstore {
+            items.push_str(" HIGHESTMODSEQ");
+        }
+        let is = self.imap.command(&format!("STATUS {name} ({items})"))?;
+        let unseen = mailbox.messages.values().filter(|m| !m.flags.contains("\\Seen"));
+        let size: usize = mailbox.messages.values().map(|m| m.size).sum();
+        let mut should = format!(
+            "* STATUS {name} (MESSAGES {} UIDNEXT {} UIDVALIDITY {} UNSEEN {} SIZE {size}",
+            mailbox.messages.len(),
+            mailbox.uidnext,
+            mailbox.uidvalidity,
+            unseen.count(),
+        );
+        if self.condstore {
+            should.push_str(&format!(" HIGHESTMODSEQ {}", mailbox.highest_modseq));
+        }
+        should.push(')');
+        ensure!(is.contains(&should), "{is:?}, and should be {should:?}");
+        Ok(())
+    }
+}
