@@ -30,8 +30,11 @@ pub const UPLOAD: u8 = b'u';
 /// Contents that lost a reference: `x`, content.
 pub const RELEASED: u8 = b'x';
 
+/// Segments of accounts' search indices: `f`, account, segment, part.
+pub const SEARCH: u8 = b'f';
+
 /// Spaces of large values that are written once: apart from the rest, so that reorganizing one does not move the other.
-pub const BULK: &[u8] = &[CONTENT, CHUNK];
+pub const BULK: &[u8] = &[CONTENT, CHUNK, SEARCH];
 
 /// Composes a key.
 pub(crate) struct Builder(BytesMut);
@@ -295,6 +298,12 @@ pub fn parse_row(key: &[u8]) -> Option<u32> {
     Some(u32::from_be_bytes(key.get(34..)?.try_into().ok()?))
 }
 
+/// The mailbox and the UID in a row's key.
+#[must_use]
+pub fn parse_row_of(key: &[u8]) -> Option<(MailboxId, u32)> {
+    Some((MailboxId::try_from(key.get(18..34)?).ok()?, parse_row(key)?))
+}
+
 /// A message, [`mox_proto::record::v1::Message`].
 #[must_use]
 pub fn message(account: AccountId, id: MessageId) -> Bytes {
@@ -376,6 +385,40 @@ pub fn parse_deleted_mailbox(key: &[u8]) -> Option<(AccountId, MailboxId)> {
         AccountId::try_from(key.get(1..17)?).ok()?,
         MailboxId::try_from(key.get(17..)?).ok()?,
     ))
+}
+
+// Search.
+
+/// What there is of the search index, [`mox_proto::record::v1::SearchIndex`]: this one key.
+pub const TABLE_SEARCH: u8 = b'f';
+
+/// The record of an account's search index.
+#[must_use]
+pub fn search_index(account: AccountId) -> Bytes {
+    Builder::account(account, TABLE_SEARCH).build()
+}
+
+/// A part of a segment of a search index: kind and number.
+#[must_use]
+pub fn search_part(account: AccountId, segment: u64, kind: u8, number: u32) -> Bytes {
+    Builder::new(SEARCH)
+        .raw(account.as_bytes())
+        .u64(segment)
+        .u8(kind)
+        .u32(number)
+        .build()
+}
+
+/// All parts of a segment of a search index.
+#[must_use]
+pub fn search_segment(account: AccountId, segment: u64) -> Range<Bytes> {
+    Builder::new(SEARCH).raw(account.as_bytes()).u64(segment).prefix()
+}
+
+/// All parts of all segments of an account's search index.
+#[must_use]
+pub fn search_all(account: AccountId) -> Range<Bytes> {
+    Builder::new(SEARCH).raw(account.as_bytes()).prefix()
 }
 
 // The outgoing queue.

@@ -20,6 +20,7 @@
 //!
 //! ```text
 //! auth  registry  mail  delivery  queue  admin  gRPC services
+//!       search                                 which messages have a text, kept up in the background
 //!            account                           one writer an account, change log, index
 //!       content   idempotency                  bytes of messages; results of changes
 //!                engine                        ordered keys, snapshots, synced conditional commits
@@ -39,6 +40,7 @@ mod metrics;
 pub mod queue;
 pub mod registry;
 mod schema;
+pub mod search;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -65,6 +67,7 @@ use crate::engine::{Db, OpenError, Options, RocksEngine};
 use crate::mail::Mail;
 use crate::queue::{AdminApi, Queue, QueueApi, SubmitApi};
 use crate::registry::{ConfigAdminApi, ConfigApi, Registry, RegistryError};
+use crate::search::Indexer;
 
 /// The folder within the data directory.
 const FOLDER: &str = "store";
@@ -258,11 +261,13 @@ impl Service {
     pub async fn serve(self, shutdown: Shutdown) -> Result<(), Error> {
         let Self { parts, bus, clock } = self;
         let collector = Collector::new(parts.contents.clone());
+        let indexer = Indexer::new(parts.accounts.clone(), parts.contents.clone());
         let background = async {
             tokio::join!(
                 parts.registry.follow(parts.accounts.clone(), parts.queue.clone()),
                 parts.accounts.purge_when_asked(),
                 parts.accounts.exchange_events(bus),
+                indexer.run(),
                 maintenance::collect(&parts.db, &collector, &clock),
             );
         };

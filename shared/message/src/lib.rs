@@ -41,5 +41,5 @@ pub use encoded_word::decode as decode_header;
 pub use fields::{Field, Headers, header_end, headers, unfold};
 pub use params::parameter;
 pub use subject::base_subject;
-pub use summary::{HeaderSummary, NamedAddress, parse_addresses, parse_date};
+pub use summary::{HeaderSummary, NamedAddress, parse_addresses, parse_date, sent_day};
 pub use text::{decode_part, decoded_body, decoded_text};

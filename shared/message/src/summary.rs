@@ -48,6 +48,8 @@ pub struct HeaderSummary {
     pub bcc: Vec<NamedAddress>,
     /// Date, in seconds since 1970.
     pub date: Option<i64>,
+    /// See [`sent_day`].
+    pub sent_day: Option<i32>,
     /// A delivery status notification: multipart/report with report-type delivery-status (RFC 6522 §3, RFC 3464 §2).
     pub is_dsn: bool,
     /// From a mailing list: has List-Id (RFC 2919).
@@ -87,6 +89,7 @@ impl HeaderSummary {
                 b"date" => {
                     if !s.has_date {
                         s.date = parse_date(&value);
+                        s.sent_day = sent_day(&value);
                     }
                     s.has_date = true;
                 }
@@ -204,6 +207,29 @@ pub fn parse_date(value: &[u8]) -> Option<i64> {
     let text = String::from_utf8_lossy(&value[..value.len().min(998)]);
     let date = DateTime::parse_rfc822(&format!("{text}\n")).filter(DateTime::is_valid)?;
     Some(date.to_timestamp())
+}
+
+/// The day that stands in a Date value, whatever its timezone (as RFC 9051 §6.4.4 searches), in days since 1970.
+#[must_use]
+pub fn sent_day(value: &[u8]) -> Option<i32> {
+    let at = parse_date(value)?;
+    i32::try_from((at + zone(value)).div_euclid(86_400)).ok()
+}
+
+/// The offset of a Date value in seconds (RFC 5322 §3.3); old names of zones count as UTC.
+fn zone(date: &[u8]) -> i64 {
+    let offset = date.split(u8::is_ascii_whitespace).find_map(|word| {
+        let (sign, digits) = word.split_first()?;
+        let sign = match sign {
+            b'+' => 1,
+            b'-' => -1,
+            _ => return None,
+        };
+        let four = digits.len() == 4 && digits.iter().all(u8::is_ascii_digit);
+        let two = |at: usize| i64::from(digits[at] - b'0') * 10 + i64::from(digits[at + 1] - b'0');
+        four.then(|| sign * (two(0) * 3600 + two(2) * 60))
+    });
+    offset.unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use mox_proto::record::v1::Row;
 pub const CHUNK_ROWS: usize = 4096;
 
 /// Bytes of memory that a row takes.
-const ROW_BYTES: usize = 36;
+const ROW_BYTES: usize = 48;
 /// Bytes of memory that an index without rows takes, about.
 const INDEX_BYTES: usize = 256;
 /// Bytes of memory that a set of keywords takes beside its numbers, about.
@@ -34,7 +34,16 @@ pub struct IndexRow {
     pub size: u64,
     /// INTERNALDATE, seconds since 1970.
     pub received: i64,
+    /// By which the search index knows its text; 0 is none.
+    pub number: u32,
+    /// Into the mailbox, seconds since 1970; not known without a number.
+    pub saved: u32,
+    /// Days since 1970 in the Date field; [`NO_DAY`] if it has none. Not known without a number.
+    pub sent_day: i32,
 }
+
+/// No Date field, or none that is one.
+pub const NO_DAY: i32 = i32::MIN;
 
 impl IndexRow {
     /// Of a record.
@@ -47,6 +56,9 @@ impl IndexRow {
             modseq: row.modseq,
             size: row.size,
             received: row.received,
+            number: row.number,
+            saved: u32::try_from(row.saved.max(0)).unwrap_or(u32::MAX),
+            sent_day: row.sent_day.unwrap_or(NO_DAY),
         }
     }
 }
@@ -77,6 +89,12 @@ pub struct Chunk {
     pub sizes: Vec<u64>,
     /// INTERNALDATEs.
     pub received: Vec<i64>,
+    /// See [`IndexRow::number`].
+    pub numbers: Vec<u32>,
+    /// See [`IndexRow::saved`].
+    pub saved: Vec<u32>,
+    /// See [`IndexRow::sent_day`].
+    pub sent_days: Vec<i32>,
 }
 
 impl Chunk {
@@ -87,6 +105,9 @@ impl Chunk {
         self.modseqs.push(row.modseq);
         self.sizes.push(row.size);
         self.received.push(row.received);
+        self.numbers.push(row.number);
+        self.saved.push(row.saved);
+        self.sent_days.push(row.sent_day);
     }
 
     fn set(&mut self, at: usize, row: &IndexRow, keywords: u32) {
@@ -95,6 +116,9 @@ impl Chunk {
         self.modseqs[at] = row.modseq;
         self.sizes[at] = row.size;
         self.received[at] = row.received;
+        self.numbers[at] = row.number;
+        self.saved[at] = row.saved;
+        self.sent_days[at] = row.sent_day;
     }
 
     fn copy_row(&mut self, from: &Chunk, at: usize) {
@@ -104,6 +128,9 @@ impl Chunk {
         self.modseqs.push(from.modseqs[at]);
         self.sizes.push(from.sizes[at]);
         self.received.push(from.received[at]);
+        self.numbers.push(from.numbers[at]);
+        self.saved.push(from.saved[at]);
+        self.sent_days.push(from.sent_days[at]);
     }
 
     fn last(&self) -> u32 {
@@ -319,6 +346,9 @@ impl Index {
             modseq: chunk.modseqs[at],
             size: chunk.sizes[at],
             received: chunk.received[at],
+            number: chunk.numbers[at],
+            saved: chunk.saved[at],
+            sent_day: chunk.sent_days[at],
         }
     }
 
@@ -345,6 +375,9 @@ mod tests {
             modseq,
             size: u64::from(uid) * 7,
             received: i64::from(uid),
+            number: uid + 1,
+            saved: uid,
+            sent_day: NO_DAY,
         }
     }
 

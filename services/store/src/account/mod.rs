@@ -38,7 +38,7 @@ pub use create::init;
 pub use error::AccountError;
 pub use flags::{ALL_BITS, DELETED, KeywordTable, SEEN, Wanted};
 pub use hub::{Hub, Watcher};
-pub use index::{Chunk, Index, IndexRow};
+pub use index::{Chunk, Index, IndexRow, NO_DAY};
 pub use ingest::{Facts, Ingested, ingest};
 pub use names::{INBOX, canonical};
 pub use pack::{Columns, Packer, join as join_rows};
@@ -52,8 +52,9 @@ pub use transaction::{AccountTx, LOG_KEPT};
 pub use writer::{Key, Op};
 
 use crate::engine::Db;
+use crate::search::TextIndex;
 
-/// Bytes of indices kept in memory unless configured: 3.5 million messages.
+/// Bytes of indices kept in memory unless configured: 2.7 million messages.
 pub const INDEX_BYTES: usize = 128 << 20;
 /// Accounts whose state is kept in memory while nobody uses it.
 const IDLE_ACCOUNTS_MAX: usize = 1000;
@@ -76,6 +77,7 @@ struct Inner {
     index_bytes: AtomicUsize,
     tick: AtomicU64,
     purge: tokio::sync::Notify,
+    text: TextIndex,
     accounts: Mutex<HashMap<AccountId, Arc<Account>>>,
 }
 
@@ -104,6 +106,7 @@ impl Accounts {
             index_bytes: AtomicUsize::new(0),
             tick: AtomicU64::new(1),
             purge: tokio::sync::Notify::new(),
+            text: TextIndex::default(),
             accounts: Mutex::default(),
         }))
     }
@@ -118,6 +121,12 @@ impl Accounts {
     #[must_use]
     pub fn hub(&self) -> &Arc<Hub> {
         &self.0.hub
+    }
+
+    /// The index of the texts of all accounts.
+    #[must_use]
+    pub fn text(&self) -> &TextIndex {
+        &self.0.text
     }
 
     /// Seconds since 1970.

@@ -353,6 +353,15 @@ impl AccountTx {
         Ok(numbers)
     }
 
+    /// A number for the text of a new message, never given before; 0 when they are used up, which only makes searches
+    /// slower.
+    pub fn number(&mut self) -> u32 {
+        let next = &mut self.state.record.next_number;
+        let number = (*next).max(1);
+        *next = number.saturating_add(1);
+        if number == u32::MAX { 0 } else { number }
+    }
+
     /// Whether so many more bytes are within the quota.
     ///
     /// # Errors
@@ -409,6 +418,17 @@ impl AccountTx {
         self.put(keys::row(self.account(), mailbox, uid), row.encode_to_vec());
         self.note(mailbox, uid, Some(row));
         Ok(())
+    }
+
+    /// Writes a row with what is not part of its history: neither the log nor its modification sequence tells of it.
+    pub fn complete_row(&mut self, mailbox: MailboxId, uid: u32, row: &record::Row) {
+        self.put(keys::row(self.account(), mailbox, uid), row.encode_to_vec());
+        let delta = Delta {
+            uid,
+            modseq: row.modseq,
+            row: Some(IndexRow::new(uid, row)),
+        };
+        self.deltas.push((mailbox, delta));
     }
 
     /// Removes a row.
@@ -500,6 +520,7 @@ impl AccountTx {
         commit.append(self.extra);
         Finished {
             commit,
+            numbers: self.state.record.next_number - self.base.record.next_number,
             state: self.state,
             deltas: self.deltas,
         }
@@ -514,6 +535,8 @@ pub(super) struct Finished {
     pub state: State,
     /// What to change in the index.
     pub deltas: Vec<(MailboxId, Delta)>,
+    /// How many new texts the account has.
+    pub numbers: u32,
 }
 
 /// Adds numbers to an ascending list.

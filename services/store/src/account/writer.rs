@@ -290,9 +290,10 @@ impl Accounts {
                      commit: part,
                      state,
                      deltas,
+                     numbers,
                  }| {
                     commit.append(part);
-                    (state, deltas)
+                    (state, deltas, numbers)
                 },
             ));
         }
@@ -309,9 +310,14 @@ impl Accounts {
         match self.0.db.commit(commit).await {
             Ok(version) => {
                 for (account, finished) in accounts.iter().zip(finished) {
-                    let Some((mut state, deltas)) = finished else { continue };
+                    let Some((mut state, deltas, numbers)) = finished else {
+                        continue;
+                    };
                     state.version = version;
                     let modseq = state.modseq();
+                    if numbers > 0 {
+                        self.0.text.note(account.id, numbers);
+                    }
                     self.advance(account, state, deltas);
                     self.0.hub.committed(account.id, modseq);
                 }

@@ -229,6 +229,7 @@ pub(crate) fn of_content(read: &Ingested) -> record::Message {
     record::Message {
         size: read.size,
         date: facts.date,
+        sent_day: facts.sent_day,
         message_id: facts.message_id.clone().unwrap_or_default(),
         base_subject: facts.base_subject.clone(),
         msg_from_localpart: from.map(|a| a.localpart.as_str().to_owned()).unwrap_or_default(),

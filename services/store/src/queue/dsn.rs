@@ -116,6 +116,7 @@ fn facts(facts: &Facts) -> rows::Message {
     let from = facts.from.first().and_then(|a| a.address.as_ref());
     rows::Message {
         date: facts.date,
+        sent_day: facts.sent_day,
         msg_from_localpart: from.map(|a| a.localpart.to_string()).unwrap_or_default(),
         msg_from_domain: from.map(|a| a.domain.to_string()).unwrap_or_default(),
         message_id: facts.message_id.clone().unwrap_or_default(),

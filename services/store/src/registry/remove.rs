@@ -76,7 +76,10 @@ impl Registry {
         self.release_messages(id).await?;
         let mut commit = Commit::new();
         commit.require_at(key.clone(), value.version);
-        commit.delete_range(keys::account_all(id)).delete(key).set_frees();
+        commit
+            .delete_range(keys::account_all(id))
+            .delete_range(keys::search_all(id));
+        commit.delete(key).set_frees();
         match self.0.db.commit(commit).await {
             // Another replica was faster.
             Ok(_) | Err(EngineError::Conflict { .. }) => {}

@@ -56,6 +56,9 @@ impl NewMessage {
             keywords: tx.keywords(&self.flags)?,
             size: message.size,
             received: message.received,
+            saved: message.saved,
+            sent_day: message.sent_day,
+            number: tx.number(),
             ..record::Row::default()
         };
         let uid = tx.insert_row(mailbox, row)?;

@@ -79,11 +79,12 @@ impl Copy {
         tx: &mut AccountTx,
         destination: MailboxId,
         uid: u32,
-        row: record::Row,
+        mut row: record::Row,
         mut message: record::Message,
     ) -> Result<u32, AccountError> {
         tx.delete_row(self.mailbox, uid, &row)?;
         let id = id(&row.message_id)?;
+        row.saved = tx.now;
         let new_uid = tx.insert_row(destination, row)?;
         message.uid = new_uid;
         message.mailbox_id = destination.to_bytes();
@@ -102,6 +103,7 @@ fn copy_one(
 ) -> Result<u32, AccountError> {
     let id = MessageId::new();
     row.message_id = id.to_bytes();
+    row.saved = tx.now;
     let uid = tx.insert_row(destination, row)?;
     message.id = id.to_bytes();
     message.uid = uid;

@@ -5,6 +5,7 @@ mod copy;
 mod expunge;
 mod flags;
 mod mailboxes;
+mod number;
 mod repair;
 
 pub use add::{Append, Deliver, Delivery, NewMessage};
@@ -12,6 +13,7 @@ pub use copy::Copy;
 pub use expunge::{Expunge, Purge};
 pub use flags::StoreFlags;
 pub use mailboxes::{CreateMailbox, DeleteMailbox, RenameMailbox, SetSubscribed};
+pub use number::NumberRows;
 pub use repair::{CorrectCounts, Off};
 
 /// Most messages that one commit changes or copies. What is asked for more is done in several, so that other operations

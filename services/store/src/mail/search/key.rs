@@ -7,6 +7,7 @@ use mox_proto::mail::v1::search_key::Key;
 
 use super::text::Needle;
 use crate::account::{AccountError, KeywordTable, Wanted, contains, normalize};
+use crate::search::Found;
 
 /// Most parts of a search: far more than what fits into a command that people or programs make.
 const NODES_MAX: usize = 1000;
@@ -47,9 +48,9 @@ pub enum Node {
 pub enum Time {
     /// INTERNALDATE, known from the index.
     Received,
-    /// RFC 8514, known from the record.
+    /// RFC 8514.
     Saved,
-    /// The day in the Date field, known from the envelope.
+    /// The day in the Date field.
     Sent,
 }
 
@@ -199,7 +200,7 @@ fn number(day: &mail::search_key::Day) -> Result<i64, AccountError> {
 }
 
 /// What the index says of a message.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Row<'a> {
     pub uid: u32,
     pub flags: u32,
@@ -207,11 +208,19 @@ pub struct Row<'a> {
     pub modseq: u64,
     pub size: u64,
     pub received: i64,
+    /// As in [`More`]: older rows do not say.
+    pub saved: Option<i64>,
+    /// As in [`More`].
+    pub sent: Option<Option<i64>>,
+    /// By which the index of texts knows it; 0 is none.
+    pub number: u32,
 }
 
 /// What else is known of a message; the outer `None`: not yet.
 #[derive(Debug, Clone, Default)]
-pub struct More {
+pub struct More<'a> {
+    /// What the index of texts knows.
+    pub index: Option<&'a Found>,
     /// Seconds since 1970.
     pub saved: Option<i64>,
     /// EMAILID and THREADID.
@@ -224,7 +233,7 @@ pub struct More {
 
 impl Node {
     /// Whether a message meets the condition; `None`: more has to be known.
-    pub fn test(&self, row: &Row<'_>, more: &More) -> Option<bool> {
+    pub fn test(&self, row: &Row<'_>, more: &More<'_>) -> Option<bool> {
         Some(match self {
             Node::All => true,
             Node::And(nodes) => return all(nodes, row, more, false),
@@ -235,22 +244,25 @@ impl Node {
             Node::Uids(ranges) => contains(ranges, row.uid),
             // RFC 9051 §6.4.4: times and timezones are disregarded; ours are those of UTC.
             Node::Days(Time::Received, days) => days.contain(row.received.div_euclid(DAY)),
-            Node::Days(Time::Saved, days) => days.contain(more.saved?.div_euclid(DAY)),
+            Node::Days(Time::Saved, days) => days.contain(row.saved.or(more.saved)?.div_euclid(DAY)),
             Node::EmailId(id) => more.ids.as_ref()?.0 == id,
             Node::ThreadId(id) => more.ids.as_ref()?.1 == id,
-            Node::Days(Time::Sent, days) => more.sent?.is_some_and(|day| days.contain(day)),
+            Node::Days(Time::Sent, days) => row.sent.or(more.sent)?.is_some_and(|day| days.contain(day)),
             Node::Larger(size) => row.size > *size,
             Node::Smaller(size) => row.size < *size,
             Node::Modseq(modseq) => row.modseq >= *modseq,
             Node::ReceivedUntil(at) => row.received <= *at,
             Node::ReceivedSince(at) => row.received >= *at,
-            Node::Text(number) => return more.texts.get(*number).copied().flatten(),
+            Node::Text(number) => {
+                let read = more.texts.get(*number).copied().flatten();
+                return read.or_else(|| more.index?.test(*number, row.number));
+            }
         })
     }
 }
 
 /// AND of conditions, or OR if `or`: one that decides is enough, the others need not be known.
-fn all(nodes: &[Node], row: &Row<'_>, more: &More, or: bool) -> Option<bool> {
+fn all(nodes: &[Node], row: &Row<'_>, more: &More<'_>, or: bool) -> Option<bool> {
     let mut known = true;
     for node in nodes {
         match node.test(row, more) {
@@ -268,28 +280,6 @@ impl Days {
     }
 }
 
-/// The day that stands in a Date field, whatever its timezone.
-pub fn day_of(date: &[u8]) -> Option<i64> {
-    let at = mox_message::parse_date(date)?;
-    Some((at + zone(date)).div_euclid(DAY))
-}
-
-/// The offset of a Date field in seconds (RFC 5322 §3.3); old names of zones count as UTC.
-fn zone(date: &[u8]) -> i64 {
-    let offset = date.split(u8::is_ascii_whitespace).find_map(|word| {
-        let (sign, digits) = word.split_first()?;
-        let sign = match sign {
-            b'+' => 1,
-            b'-' => -1,
-            _ => return None,
-        };
-        let four = digits.len() == 4 && digits.iter().all(u8::is_ascii_digit);
-        let two = |at: usize| i64::from(digits[at] - b'0') * 10 + i64::from(digits[at + 1] - b'0');
-        four.then(|| sign * (two(0) * 3600 + two(2) * 60))
-    });
-    offset.unwrap_or(0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -305,9 +295,12 @@ mod tests {
         modseq: 9,
         size: 100,
         received: 1_700_000_000,
+        saved: None,
+        sent: None,
+        number: 0,
     };
 
-    fn test(k: &mail::SearchKey, more: &More) -> Option<bool> {
+    fn test(k: &mail::SearchKey, more: &More<'_>) -> Option<bool> {
         let mut table = KeywordTable::default();
         table.ensure("work").unwrap();
         Search::compile(k, &table, 100, 1_700_000_100)
@@ -379,6 +372,7 @@ mod tests {
             day: 22,
         })
         .unwrap();
+        let day_of = |date: &[u8]| mox_message::sent_day(date).map(i64::from);
         assert_eq!(day_of(b"Sun, 22 Nov 2026 23:30:00 -0800"), Some(nov_22));
         assert_eq!(day_of(b"Sun, 22 Nov 2026 00:30:00 +0100"), Some(nov_22));
         assert_eq!(day_of(b"22 Nov 2026 00:30:00 GMT"), Some(nov_22));

@@ -1,10 +1,13 @@
 //! Search, by looking at every message that may match.
 //!
-//! What the index knows is tested first: most messages are decided by it without being read. The others are read in
+//! What the rows in memory and the index of texts know is tested first: most messages are decided by it without being
+//! read. The others, such as those that are so new that the index of texts has not got them yet, are read in
 //! batches: their records, then as much of their bytes as the search needs. One call does so much work and then says
 //! where to go on, so that a search of a large mailbox holds up nothing and can be given up.
 
 mod key;
+#[cfg(test)]
+mod tests;
 mod text;
 
 use std::time::{Duration, Instant};
@@ -17,12 +20,14 @@ use prost::Message as _;
 use std::sync::Arc;
 use tonic::Status;
 
-use self::key::{More, Row, Search, day_of};
+use self::key::{More, Row, Search};
+use self::text::Needle;
 use super::messages::message_id;
 use super::{Mail, mailbox_id};
-use crate::account::{AccountError, Collector, FromSnapshot, Index, ranges_of, read_rows};
+use crate::account::{AccountError, Collector, FromSnapshot, Index, NO_DAY, ranges_of, read_rows};
 use crate::content::{ContentError, INLINE_BYTES};
 use crate::keys;
+use crate::search::Found;
 
 /// Messages that are read at a time.
 const BATCH: usize = 64;
@@ -34,6 +39,9 @@ const CALL_BYTES: usize = 64 << 20;
 const CALL_TIME: Duration = Duration::from_secs(2);
 /// Ranges of UIDs in an answer.
 const ANSWER_RANGES: usize = 60_000;
+
+/// Messages of a mailbox that are sooner read than looked up.
+const LOOK_UP_MIN: usize = if cfg!(test) { 1 } else { 16 };
 
 /// A message to be decided.
 struct Candidate<'a> {
@@ -54,15 +62,20 @@ impl Mail {
             .ok_or_else(|| Status::invalid_argument("a search without conditions"))?;
         let uid_next = state.mailbox(id)?.uid_next;
         let search = Arc::new(Search::compile(&key, &state.keywords, uid_next, self.accounts.now())?);
+        let index_of_texts = self.look_up(account, &search, index.len()).await?;
+        let known = More {
+            index: index_of_texts.as_ref(),
+            ..More::default()
+        };
         let start = Instant::now();
-        let mut found = Found::default();
+        let mut found = Matches::default();
         let mut rows = rows(&index, request.from_uid);
         let mut bytes = 0;
         loop {
             let mut batch: Vec<Candidate<'_>> = Vec::new();
             let mut open = 0;
             for row in rows.by_ref() {
-                let matches = search.root.test(&row, &More::default());
+                let matches = search.root.test(&row, &known);
                 open += usize::from(matches.is_none());
                 batch.push(Candidate { row, matches });
                 if open >= BATCH || batch.len() >= DECIDED {
@@ -75,7 +88,7 @@ impl Mail {
                 break;
             };
             if open > 0 {
-                bytes += self.decide(account, id, &search, &mut batch).await?;
+                bytes += self.decide(account, id, &search, &known, &mut batch).await?;
             }
             for candidate in batch.iter().filter(|c| c.matches == Some(true)) {
                 found.uids.push(candidate.row.uid);
@@ -96,12 +109,36 @@ impl Mail {
         })
     }
 
+    /// What the index of texts knows of those of a search. It is not asked for a few messages, and never an obstacle.
+    async fn look_up(
+        &self,
+        account: AccountId,
+        search: &Search,
+        messages: usize,
+    ) -> Result<Option<Found>, AccountError> {
+        if search.texts.is_empty() || messages < LOOK_UP_MIN {
+            return Ok(None);
+        }
+        let texts: Vec<_> = search.texts.iter().map(Needle::wanted).collect();
+        let text = self.accounts.text();
+        let snapshot = self.accounts.db().snapshot().await?;
+        match text.look_up(&*snapshot, account, &texts).await {
+            Err(AccountError::Damaged(_)) => {
+                tracing::error!(%account, "the search index cannot be read: it is made anew, and searches are slow until then");
+                text.note_damaged(account);
+                Ok(None)
+            }
+            found => found,
+        }
+    }
+
     /// Reads the messages that are not decided yet, decides them, and answers with how many bytes that were.
     async fn decide(
         &self,
         account: AccountId,
         mailbox: MailboxId,
         search: &Arc<Search>,
+        known: &More<'_>,
         batch: &mut [Candidate<'_>],
     ) -> Result<usize, Status> {
         let uids = ranges_of(batch.iter().filter(|c| c.matches.is_none()).map(|c| c.row.uid));
@@ -122,10 +159,10 @@ impl Mail {
         };
         drop(snapshot);
         let uids: Vec<u32> = rows.iter().map(|(uid, _)| *uid).collect();
-        let mut known = uids.into_iter().zip(messages.into_iter().zip(computed)).peekable();
+        let mut records = uids.into_iter().zip(messages.into_iter().zip(computed)).peekable();
         let mut bytes = 0;
         for candidate in batch.iter_mut().filter(|c| c.matches.is_none()) {
-            let Some((_, (message, computed))) = known.next_if(|(uid, _)| *uid == candidate.row.uid) else {
+            let Some((_, (message, computed))) = records.next_if(|(uid, _)| *uid == candidate.row.uid) else {
                 // Expunged meanwhile.
                 candidate.matches = Some(false);
                 continue;
@@ -136,7 +173,7 @@ impl Mail {
                     let computed =
                         mail::Computed::decode(computed).map_err(|_| AccountError::Damaged("a message's structure"))?;
                     let date = computed.envelope.and_then(|e| e.date);
-                    Some(date.and_then(|date| day_of(&date)))
+                    Some(date.and_then(|date| mox_message::sent_day(&date)).map(i64::from))
                 }
             };
             let mut more = More {
@@ -145,7 +182,7 @@ impl Mail {
                     .ids
                     .then(|| (super::messages::email_id(&message), message.thread_id.clone())),
                 sent: sent.or(Some(None)),
-                texts: Vec::new(),
+                ..known.clone()
             };
             candidate.matches = search.root.test(&candidate.row, &more);
             if candidate.matches.is_none() {
@@ -162,12 +199,16 @@ impl Mail {
         search: &Arc<Search>,
         message: &record::Message,
         row: &Row<'_>,
-        more: &mut More,
+        more: &mut More<'_>,
     ) -> Result<usize, Status> {
-        more.texts = vec![None; search.texts.len()];
+        let known: Vec<Option<bool>> = (0..search.texts.len())
+            .map(|n| more.index?.test(n, row.number))
+            .collect();
+        more.texts.clone_from(&known);
         let content = ContentId::try_from(&message.content_id).map_err(|_| AccountError::Damaged("a message"))?;
         let large = message.size > INLINE_BYTES as u64;
-        let headers = search.texts.iter().any(|t| !t.needs_body());
+        let open = |(t, known): (&Needle, &Option<bool>)| known.is_none() && !t.needs_body();
+        let headers = search.texts.iter().zip(&known).any(open);
         let mut read = 0;
         if large && headers {
             let Some(start) = self.bytes_of(message, content, INLINE_BYTES as u64).await? else {
@@ -186,7 +227,7 @@ impl Mail {
             return Ok(read);
         };
         read += whole.len();
-        let mut texts = vec![None; search.texts.len()];
+        let mut texts = known;
         more.texts = if large {
             let search = search.clone();
             let look = move || {
@@ -233,7 +274,7 @@ impl Mail {
 }
 
 #[derive(Default)]
-struct Found {
+struct Matches {
     uids: Collector,
     count: usize,
     modseq: u64,
@@ -248,5 +289,8 @@ fn rows(index: &Index, from: u32) -> impl Iterator<Item = Row<'_>> {
         modseq: chunk.modseqs[at],
         size: chunk.sizes[at],
         received: chunk.received[at],
+        saved: (chunk.numbers[at] != 0).then(|| i64::from(chunk.saved[at])),
+        sent: (chunk.numbers[at] != 0).then(|| (chunk.sent_days[at] != NO_DAY).then(|| i64::from(chunk.sent_days[at]))),
+        number: chunk.numbers[at],
     })
 }

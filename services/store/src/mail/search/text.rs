@@ -3,23 +3,16 @@
 use std::borrow::Cow;
 
 use memchr::memmem::Finder;
-use unicode_normalization::UnicodeNormalization as _;
+
+use crate::search::{Place, fold};
 
 /// What is looked for.
 #[derive(Debug)]
 pub struct Needle {
     place: Place,
     /// Folded. Empty is in everything.
+    text: String,
     finder: Finder<'static>,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Place {
-    /// In fields of this name.
-    Header(String),
-    Body,
-    /// In the header or the body.
-    Text,
 }
 
 impl Needle {
@@ -36,10 +29,17 @@ impl Needle {
     }
 
     fn new(place: Place, text: &str) -> Self {
+        let text = fold(text).into_owned();
         Self {
             place,
-            finder: Finder::new(fold(text).as_bytes()).into_owned(),
+            finder: Finder::new(text.as_bytes()).into_owned(),
+            text,
         }
+    }
+
+    /// Where it is looked for, and what, folded.
+    pub fn wanted(&self) -> (&Place, &str) {
+        (&self.place, &self.text)
     }
 
     /// Whether the header of a message is enough.
@@ -52,66 +52,61 @@ impl Needle {
     }
 }
 
-/// The form in which texts are compared: composed, and in lower case.
-fn fold(text: &str) -> Cow<'_, str> {
-    if text.is_ascii() {
-        return match text.bytes().any(|b| b.is_ascii_uppercase()) {
-            true => text.to_ascii_lowercase().into(),
-            false => text.into(),
-        };
-    }
-    text.nfc().flat_map(char::to_lowercase).collect::<String>().into()
-}
-
-/// Looks for needles in a header, which may be followed by anything.
+/// Looks for needles in a header, which may be followed by anything. What is known of a needle stays.
 pub fn search_header(needles: &[Needle], header: &[u8], found: &mut [Option<bool>]) {
-    for (needle, found) in needles.iter().zip(found.iter_mut()) {
-        if let Place::Header(_) = needle.place {
-            *found = Some(false);
-        }
+    let mut open: Vec<(&str, &Needle, &mut Option<bool>)> = needles
+        .iter()
+        .zip(found)
+        .filter(|(_, found)| found.is_none())
+        .filter_map(|(needle, found)| match &needle.place {
+            Place::Header(name) => Some((name.as_str(), needle, found)),
+            _ => None,
+        })
+        .collect();
+    if open.is_empty() {
+        return;
     }
+    open.iter_mut().for_each(|(.., found)| **found = Some(false));
     for field in mox_message::headers(header) {
         let mut value: Option<String> = None;
-        for (needle, found) in needles.iter().zip(found.iter_mut()) {
-            let Place::Header(name) = &needle.place else { continue };
-            if *found == Some(true) || !field.is(name) {
-                continue;
-            }
+        for (_, needle, found) in open
+            .iter_mut()
+            .filter(|(name, _, found)| **found == Some(false) && field.is(name))
+        {
             let value = value.get_or_insert_with(|| fold(&field.text()).into_owned());
-            *found = Some(needle.found_in(value));
+            **found = Some(needle.found_in(value));
         }
     }
 }
 
-/// Looks for all needles in a whole message.
+/// Looks for all needles in a whole message. What is known of a needle stays.
 pub fn search_message(needles: &[Needle], message: &[u8], found: &mut [Option<bool>]) {
     search_header(needles, message, found);
-    for (needle, found) in needles.iter().zip(found.iter_mut()) {
-        if needle.needs_body() {
-            *found = Some(false);
-        }
+    let mut open: Vec<(&Needle, &mut Option<bool>)> =
+        needles.iter().zip(found).filter(|(_, found)| found.is_none()).collect();
+    if open.is_empty() {
+        return;
     }
-    let mut look = |place: Place, text: &str| {
+    open.iter_mut().for_each(|(_, found)| **found = Some(false));
+    let any_text = open.iter().any(|(needle, _)| needle.place == Place::Text);
+    let mut look = |header: bool, text: &str| {
         let mut folded: Option<Cow<'_, str>> = None;
-        for (needle, found) in needles.iter().zip(found.iter_mut()) {
-            let here = needle.place == place || (needle.place == Place::Text && place == Place::Body);
-            if here && *found != Some(true) {
+        for (needle, found) in open.iter_mut().filter(|(_, found)| **found == Some(false)) {
+            if !header || needle.place == Place::Text {
                 let folded = folded.get_or_insert_with(|| fold(text));
-                *found = Some(needle.found_in(folded));
+                **found = Some(needle.found_in(folded));
             }
         }
     };
-    if needles.iter().any(|n| n.place == Place::Text) {
+    if any_text {
         for field in mox_message::headers(message) {
             look(
-                Place::Text,
+                true,
                 &format!("{}: {}", String::from_utf8_lossy(field.name), field.text()),
             );
         }
     }
-    if needles.iter().any(Needle::needs_body) {
-        mox_message::decoded_body(message, &mut |text| look(Place::Body, text));
-    }
+    mox_message::decoded_body(message, &mut |text| look(false, text));
 }
 
 #[cfg(test)]

@@ -1,0 +1,728 @@
+//! Keeping indices up: a task that makes segments of what is new, merges them, and drops what is gone.
+//!
+//! An account waits a while after a change, so that many become one segment. Its messages with numbers from the cursor
+//! on are found through the change log, or by going through all rows when there is no cursor, or the log does not reach
+//! back to it. Everything is committed on the condition that the record of the index is as it was read, so that several
+//! processes may do this: one of them succeeds. What is cut short is begun again; messages that are in a segment by
+//! then are not read again.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+use mox_proto::mail::v1::UidRange;
+use mox_proto::record::v1 as record;
+use mox_types::{AccountId, ContentId, MailboxId, MessageId};
+use prost::Message as _;
+use roaring::RoaringBitmap;
+use tokio::time::Instant;
+
+use super::builder::Builder;
+use super::segment::Head;
+use super::{FORMAT, TextIndex, merge};
+use crate::account::ops::{NumberRows, STEP_MESSAGES};
+use crate::account::{AccountError, Accounts, FromSnapshot, read_rows};
+use crate::content::{ContentError, Contents};
+use crate::engine::{Commit, Db, Limit, Order};
+use crate::keys;
+
+/// Time without new messages after which an account is looked at.
+const QUIET: Duration = Duration::from_secs(2);
+/// Time after which it is looked at although there are new messages all the time.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+/// New messages after which it is looked at anyway: searching reads them all.
+const WAITING_MAX: u32 = 10_000;
+/// Time before what failed is tried again.
+const RETRY: Duration = Duration::from_secs(30);
+/// Accounts that are looked at at a time.
+const JOBS: usize = 2;
+/// Messages that are read at a time, and about the most bytes of them.
+const BATCH: usize = 64;
+/// See [`BATCH`].
+const BATCH_BYTES: usize = 8 << 20;
+/// Rows, or entries of the log, that are read at a time.
+const PAGE: usize = 4096;
+/// An index with more messages than this times those that are left is merged anew.
+const GONE_FACTOR: u64 = 2;
+/// But not for fewer than these.
+const GONE_MIN: u64 = 1000;
+/// Times that a commit is tried again when another process changed the index.
+const ATTEMPTS: u32 = 5;
+
+/// How far the making of an index is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Messages that were looked at.
+    pub done: u64,
+    /// Of so many, about.
+    pub total: u64,
+}
+
+/// What was done, for metrics.
+#[derive(Debug, Default)]
+pub struct Figures {
+    messages: AtomicU64,
+    bytes: AtomicU64,
+    segments: AtomicU64,
+    merges: AtomicU64,
+}
+
+/// Accounts with messages that are not in their index yet.
+#[derive(Debug, Default)]
+pub struct Waiting {
+    accounts: HashMap<AccountId, Pending>,
+    running: HashMap<AccountId, Arc<tokio::sync::Mutex<()>>>,
+}
+
+#[derive(Debug)]
+struct Pending {
+    first: Instant,
+    last: Instant,
+    not_before: Instant,
+    messages: u32,
+    /// The index cannot be read, and is to be made anew.
+    anew: bool,
+}
+
+impl Pending {
+    fn due(&self) -> Instant {
+        let wait = match self.messages {
+            n if n >= WAITING_MAX => self.first,
+            _ => (self.last + QUIET).min(self.first + WAIT_MAX),
+        };
+        wait.max(self.not_before)
+    }
+}
+
+impl TextIndex {
+    /// Takes notice that an account has new messages.
+    pub fn note(&self, account: AccountId, messages: u32) {
+        self.wait_for(account, messages, Duration::ZERO, false);
+    }
+
+    /// Takes notice that an account's index cannot be read.
+    pub fn note_damaged(&self, account: AccountId) {
+        self.wait_for(account, 0, Duration::ZERO, true);
+    }
+
+    fn wait_for(&self, account: AccountId, messages: u32, delay: Duration, anew: bool) {
+        let now = Instant::now();
+        let mut waiting = self.0.waiting.lock();
+        let pending = waiting.accounts.entry(account).or_insert(Pending {
+            first: now,
+            last: now,
+            not_before: now + delay,
+            messages: 0,
+            anew: false,
+        });
+        pending.last = now;
+        pending.messages = pending.messages.saturating_add(messages);
+        pending.anew |= anew;
+        // Whoever waits knows of this account, unless it is new or has just become urgent.
+        let urgent = pending.messages >= WAITING_MAX && pending.messages - messages < WAITING_MAX;
+        let new = pending.first == now;
+        drop(waiting);
+        if new || urgent {
+            self.0.wake.notify_one();
+        }
+    }
+
+    /// Messages that are known not to be in their index yet.
+    #[must_use]
+    pub fn waiting_messages(&self) -> u64 {
+        let waiting = self.0.waiting.lock();
+        waiting.accounts.values().map(|p| u64::from(p.messages)).sum()
+    }
+
+    /// Messages put into indices, segments and bytes written, and merges, since the start.
+    #[must_use]
+    pub fn written(&self) -> [u64; 4] {
+        let figures = &self.0.figures;
+        [&figures.messages, &figures.segments, &figures.bytes, &figures.merges].map(|f| f.load(Ordering::Relaxed))
+    }
+
+    /// Held while an account's index is changed by this process.
+    fn lock(&self, account: AccountId) -> Arc<tokio::sync::Mutex<()>> {
+        let mut waiting = self.0.waiting.lock();
+        waiting.running.retain(|_, lock| Arc::strong_count(lock) > 1);
+        waiting.running.entry(account).or_default().clone()
+    }
+}
+
+/// Makes indices.
+#[derive(Clone)]
+pub struct Indexer {
+    accounts: Accounts,
+    contents: Contents,
+    text: TextIndex,
+    db: Db,
+}
+
+/// The record of an index, as read or written, with its version.
+struct Current {
+    record: record::SearchIndex,
+    version: u64,
+}
+
+impl Indexer {
+    /// Over accounts and the contents of their messages.
+    #[must_use]
+    pub fn new(accounts: Accounts, contents: Contents) -> Self {
+        Self {
+            text: accounts.text().clone(),
+            db: accounts.db().clone(),
+            accounts,
+            contents,
+        }
+    }
+
+    /// Keeps all indices up. Runs until it is dropped.
+    pub async fn run(&self) {
+        if let Err(error) = self.note_all().await {
+            tracing::error!(%error, "looking for messages that are not in the search index yet; they are searched more slowly");
+        }
+        let mut jobs = FuturesUnordered::new();
+        let mut busy: HashSet<AccountId> = HashSet::new();
+        loop {
+            let woken = self.text.0.wake.notified();
+            let mut next = None;
+            while jobs.len() < JOBS {
+                let (account, pending) = match self.take_due(&busy) {
+                    Ok(taken) => taken,
+                    Err(at) => {
+                        next = at;
+                        break;
+                    }
+                };
+                busy.insert(account);
+                jobs.push(async move { (account, self.job(account, pending.anew).await) });
+            }
+            let later = async {
+                match next {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = woken => {}
+                () = later => {}
+                Some((account, failed)) = jobs.next() => {
+                    busy.remove(&account);
+                    if let Some(anew) = failed {
+                        self.text.wait_for(account, 0, RETRY, anew);
+                    }
+                }
+            }
+        }
+    }
+
+    /// An account that is due, or when the next one will be.
+    fn take_due(&self, busy: &HashSet<AccountId>) -> Result<(AccountId, Pending), Option<Instant>> {
+        let mut waiting = self.text.0.waiting.lock();
+        let first = waiting
+            .accounts
+            .iter()
+            .filter(|(id, _)| !busy.contains(id))
+            .map(|(id, pending)| (pending.due(), *id))
+            .min();
+        let (at, account) = first.ok_or(None)?;
+        if at > Instant::now() {
+            return Err(Some(at));
+        }
+        let pending = waiting.accounts.remove(&account).ok_or(None)?;
+        Ok((account, pending))
+    }
+
+    /// Answers, if it failed, whether the index has to be made anew.
+    async fn job(&self, account: AccountId, anew: bool) -> Option<bool> {
+        let result = match anew {
+            true => self.rebuild(account, &|_| {}).await,
+            false => self.update(account, &|_| {}).await,
+        };
+        match result {
+            Ok(()) | Err(AccountError::AccountGone) => None,
+            Err(error) => {
+                tracing::warn!(%account, %error, "keeping the search index up, to be tried again");
+                Some(anew || matches!(error, AccountError::Damaged(_)))
+            }
+        }
+    }
+
+    /// Notes all accounts whose index is behind.
+    async fn note_all(&self) -> Result<(), AccountError> {
+        let mut left = Some(keys::names());
+        while let Some(range) = left.take() {
+            let page = self.db.scan(range.clone(), Limit::rows(1000), Order::Ascending).await?;
+            left = page.rest(&range);
+            for (_, value) in page.rows {
+                let Ok(registration) = record::Registration::decode(value.data) else {
+                    continue;
+                };
+                let Ok(account) = AccountId::try_from(&registration.account_id) else {
+                    continue;
+                };
+                let keys = vec![keys::account(account), keys::search_index(account)];
+                let mut values = self.db.get_many(keys).await?.into_iter();
+                let (Some(Some(of_account)), Some(index)) = (values.next(), values.next()) else {
+                    continue;
+                };
+                let of_account =
+                    record::Account::decode(of_account.data).map_err(|_| AccountError::Damaged("an account"))?;
+                let index = index.map(|v| super::decode(&v.data)).transpose()?.unwrap_or_default();
+                let behind =
+                    of_account.next_number.max(1) - index.cursor_number.clamp(1, of_account.next_number.max(1));
+                let anew = index.format != FORMAT || !index.complete;
+                if of_account.messages > 0 && (behind > 0 || anew) {
+                    self.text.note(account, behind);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes an account's index anew, and says how far it is.
+    ///
+    /// # Errors
+    /// If the account is gone, or cannot be read. What was made until then is gone on with.
+    pub async fn rebuild(&self, account: AccountId, report: &(dyn Fn(Progress) + Sync)) -> Result<(), AccountError> {
+        let lock = self.text.lock(account);
+        let _held = lock.lock().await;
+        let found = self.db.get(keys::search_index(account)).await?;
+        self.start(account, found.map(|v| v.version)).await?;
+        self.bring_up(account, report).await
+    }
+
+    /// Brings an account's index up to now.
+    ///
+    /// # Errors
+    /// If the account is gone, or cannot be read.
+    pub async fn update(&self, account: AccountId, report: &(dyn Fn(Progress) + Sync)) -> Result<(), AccountError> {
+        let lock = self.text.lock(account);
+        let _held = lock.lock().await;
+        self.bring_up(account, report).await
+    }
+
+    async fn bring_up(&self, account: AccountId, report: &(dyn Fn(Progress) + Sync)) -> Result<(), AccountError> {
+        for attempt in 1.. {
+            match self.pass(account, report).await {
+                Err(AccountError::Contended) if attempt < ATTEMPTS => {
+                    // Another process does the same: it may be done with it.
+                    let wait = Duration::from_millis(rand::random_range(50..500)) * attempt;
+                    tokio::time::sleep(wait).await;
+                }
+                result => return result,
+            }
+        }
+        Ok(())
+    }
+
+    /// An empty index in place of what there is.
+    async fn start(&self, account: AccountId, version: Option<u64>) -> Result<Current, AccountError> {
+        let record = record::SearchIndex {
+            format: FORMAT,
+            ..Default::default()
+        };
+        let mut commit = Commit::new();
+        commit.delete_range(keys::search_all(account));
+        self.commit(account, version, record, commit).await
+    }
+
+    /// Commits a new record of an index, and what goes with it.
+    async fn commit(
+        &self,
+        account: AccountId,
+        version: Option<u64>,
+        record: record::SearchIndex,
+        with: Commit,
+    ) -> Result<Current, AccountError> {
+        let key = keys::search_index(account);
+        let mut commit = Commit::new();
+        match version {
+            Some(version) => commit.require_at(key.clone(), version),
+            None => commit.require_absent(key.clone()),
+        };
+        // A removed account gets no more keys.
+        commit.require_present(keys::account(account));
+        commit.append(with);
+        commit.put(key, record.encode_to_vec());
+        match self.db.commit(commit).await {
+            Ok(version) => Ok(Current { record, version }),
+            Err(crate::engine::EngineError::Conflict { condition: 1 }) => Err(AccountError::AccountGone),
+            Err(crate::engine::EngineError::Conflict { .. }) => Err(AccountError::Contended),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Looks at everything that is not in the index, and merges.
+    async fn pass(&self, account: AccountId, report: &(dyn Fn(Progress) + Sync)) -> Result<(), AccountError> {
+        let snapshot = self.db.snapshot().await?;
+        let value = snapshot
+            .get(keys::account(account))
+            .await?
+            .ok_or(AccountError::AccountGone)?;
+        let now = record::Account::decode(value.data).map_err(|_| AccountError::Damaged("an account"))?;
+        let found = snapshot.get(keys::search_index(account)).await?;
+        let opened = self.text.open(&*snapshot, account).await?;
+        drop(snapshot);
+        let (current, present) = match (found, opened) {
+            (Some(value), Some(opened)) => {
+                let mut present = RoaringBitmap::new();
+                opened
+                    .segments
+                    .iter()
+                    .for_each(|(_, head)| present.extend(&head.numbers));
+                let record = super::decode(&value.data)?;
+                let version = value.version;
+                (Current { record, version }, present)
+            }
+            (found, _) => (
+                self.start(account, found.map(|v| v.version)).await?,
+                RoaringBitmap::new(),
+            ),
+        };
+        let by_log = current.record.complete && current.record.cursor_modseq >= now.log_watermark;
+        let total = match by_log {
+            true => u64::from(now.next_number.saturating_sub(current.record.cursor_number)),
+            false => now.messages,
+        };
+        let mut pass = Pass {
+            indexer: self,
+            account,
+            current,
+            present,
+            builder: Builder::default(),
+            waiting: Vec::new(),
+            progress: Progress { done: 0, total },
+            report,
+        };
+        match by_log {
+            true => pass.follow_log(now.modseq).await?,
+            false => pass.all_rows().await?,
+        }
+        let done = (now.modseq, now.next_number.max(1));
+        pass.end(done).await?;
+        let current = pass.current;
+        self.merge(account, current, now.messages).await
+    }
+
+    /// Merges segments while there are too many, or too many of their messages are gone.
+    async fn merge(&self, account: AccountId, mut current: Current, messages: u64) -> Result<(), AccountError> {
+        loop {
+            let segments = &current.record.segments;
+            let all: u64 = segments.iter().map(|s| u64::from(s.messages)).sum();
+            let gone = all > messages * GONE_FACTOR + GONE_MIN;
+            let chosen = match merge::due(segments) {
+                Some(chosen) => chosen,
+                // Each on its own: what is left of them is merged like others.
+                None if gone => (0..segments.len()).collect(),
+                None => return Ok(()),
+            };
+            let size: u64 = chosen.iter().map(|n| u64::from(segments[*n].messages)).sum();
+            let live = match gone || size * 4 >= all {
+                true => Some(self.live(account).await?),
+                false => None,
+            };
+            if merge::due(segments).is_some() {
+                current = self.merge_some(account, current, &chosen, live.as_ref()).await?;
+                continue;
+            }
+            let ids: Vec<u64> = segments.iter().map(|s| s.id).collect();
+            for id in ids {
+                if let Some(n) = current.record.segments.iter().position(|s| s.id == id) {
+                    current = self.merge_some(account, current, &[n], live.as_ref()).await?;
+                }
+            }
+            if merge::due(&current.record.segments).is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The numbers of all messages that there are.
+    async fn live(&self, account: AccountId) -> Result<RoaringBitmap, AccountError> {
+        let mut live = RoaringBitmap::new();
+        let mut left = Some(keys::account_table(account, keys::TABLE_ROWS));
+        while let Some(range) = left.take() {
+            let page = self.db.scan(range.clone(), Limit::rows(PAGE), Order::Ascending).await?;
+            left = page.rest(&range);
+            for (_, value) in page.rows {
+                live.insert(decode_row(value.data)?.number);
+            }
+            tokio::task::yield_now().await;
+        }
+        Ok(live)
+    }
+
+    async fn merge_some(
+        &self,
+        account: AccountId,
+        current: Current,
+        chosen: &[usize],
+        live: Option<&RoaringBitmap>,
+    ) -> Result<Current, AccountError> {
+        let id: u64 = rand::random();
+        let Current { mut record, version } = current;
+        // Said first, so that what is left when this is cut short is known and removed.
+        let mut first = Commit::new();
+        if record.building != 0 {
+            first.delete_range(keys::search_segment(account, record.building));
+        }
+        record.building = id;
+        let Current { mut record, version } = self.commit(account, Some(version), record, first).await?;
+        let mut inputs: Vec<(record::SearchSegment, Arc<Head>)> = Vec::new();
+        for n in chosen {
+            let segment = record.segments[*n];
+            let key = keys::search_part(account, segment.id, super::segment::Kind::Head as u8, 0);
+            let value = self.db.get(key).await?.ok_or_else(super::block::damaged)?;
+            inputs.push((segment, Arc::new(Head::decode(&value.data)?)));
+        }
+        let commit = |mut part: Commit| async move {
+            part.require_at(keys::search_index(account), version);
+            match self.db.commit(part).await {
+                Ok(_) => Ok(()),
+                Err(crate::engine::EngineError::Conflict { .. }) => Err(AccountError::Contended),
+                Err(error) => Err(error.into()),
+            }
+        };
+        let (mut last, segment) = merge::merge(&self.db, account, id, &inputs, live, commit).await?;
+        for (old, _) in &inputs {
+            merge::parts(account, old).for_each(|key| {
+                last.delete(key);
+            });
+        }
+        record.segments.retain(|s| inputs.iter().all(|(old, _)| old.id != s.id));
+        if segment.messages > 0 {
+            record.segments.push(segment);
+        }
+        record.building = 0;
+        self.text.0.figures.merges.fetch_add(1, Ordering::Relaxed);
+        self.text.0.figures.bytes.fetch_add(segment.bytes, Ordering::Relaxed);
+        self.commit(account, Some(version), record, last).await
+    }
+}
+
+/// One go through what is new.
+struct Pass<'a> {
+    indexer: &'a Indexer,
+    account: AccountId,
+    current: Current,
+    /// Numbers that are in a segment, or about to be.
+    present: RoaringBitmap,
+    builder: Builder,
+    /// To be read.
+    waiting: Vec<(u32, MessageId)>,
+    progress: Progress,
+    report: &'a (dyn Fn(Progress) + Sync),
+}
+
+impl Pass<'_> {
+    /// All messages that are in the change log since the cursor.
+    async fn follow_log(&mut self, until: u64) -> Result<(), AccountError> {
+        let db = self.indexer.db.clone();
+        let from = self.current.record.cursor_number;
+        let first = keys::change(self.account, self.current.record.cursor_modseq + 1);
+        let mut left = Some(first..keys::change(self.account, until.saturating_add(1)));
+        while let Some(range) = left.take() {
+            let page = db.scan(range.clone(), Limit::rows(PAGE), Order::Ascending).await?;
+            left = page.rest(&range);
+            let mut changed: HashMap<Bytes, Vec<UidRange>> = HashMap::new();
+            for (_, value) in page.rows {
+                let entry = record::Change::decode(value.data).map_err(|_| AccountError::Damaged("the change log"))?;
+                for change in entry.mailboxes {
+                    changed.entry(change.mailbox_id).or_default().extend(change.changed);
+                }
+            }
+            for (mailbox, ranges) in changed {
+                let mailbox = MailboxId::try_from(&mailbox).map_err(|_| AccountError::Damaged("the change log"))?;
+                let mut rest = crate::account::normalize(&ranges, u32::MAX);
+                while !rest.is_empty() {
+                    let snapshot = db.snapshot().await?;
+                    let reader = FromSnapshot(&*snapshot);
+                    let (rows, next) = read_rows(&reader, self.account, mailbox, &rest, PAGE).await?;
+                    drop(snapshot);
+                    for (_, row) in rows {
+                        if row.number >= from {
+                            self.take(&row).await?;
+                        }
+                    }
+                    rest = next.map_or_else(Vec::new, |next| crate::account::ranges_from(&rest, next));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// All messages that there are. Those that have no number, as they are older than the index, get one.
+    async fn all_rows(&mut self) -> Result<(), AccountError> {
+        let db = self.indexer.db.clone();
+        let mut left = Some(keys::account_table(self.account, keys::TABLE_ROWS));
+        while let Some(range) = left.take() {
+            let page = db.scan(range.clone(), Limit::rows(PAGE), Order::Ascending).await?;
+            left = page.rest(&range);
+            let mut old: HashMap<MailboxId, Vec<u32>> = HashMap::new();
+            for (key, value) in page.rows {
+                let row = decode_row(value.data)?;
+                if row.number != 0 {
+                    self.take(&row).await?;
+                } else if let Some((mailbox, uid)) = keys::parse_row_of(&key) {
+                    old.entry(mailbox).or_default().push(uid);
+                }
+            }
+            for (mailbox, uids) in old {
+                self.number(mailbox, &uids).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives numbers to messages, and takes them.
+    async fn number(&mut self, mailbox: MailboxId, uids: &[u32]) -> Result<(), AccountError> {
+        for uids in uids.chunks(STEP_MESSAGES) {
+            let uids = crate::account::ranges_of(uids.iter().copied());
+            let op = NumberRows {
+                mailbox,
+                uids: uids.clone(),
+            };
+            match self.indexer.accounts.submit(self.account, None, op).await {
+                Ok(_) => {}
+                Err(AccountError::NoMailbox) => return Ok(()),
+                Err(error) => return Err(error),
+            }
+            let snapshot = self.indexer.db.snapshot().await?;
+            let reader = FromSnapshot(&*snapshot);
+            let (rows, _) = read_rows(&reader, self.account, mailbox, &uids, usize::MAX).await?;
+            drop(snapshot);
+            for (_, row) in rows {
+                self.take(&row).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a message to be read, unless it is in the index.
+    async fn take(&mut self, row: &record::Row) -> Result<(), AccountError> {
+        self.progress.done += 1;
+        if row.number != 0 && self.present.insert(row.number) {
+            let id = MessageId::try_from(&row.message_id).map_err(|_| AccountError::Damaged("a row"))?;
+            self.waiting.push((row.number, id));
+            if self.waiting.len() >= BATCH {
+                self.read().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads what waits.
+    async fn read(&mut self) -> Result<(), AccountError> {
+        let waiting = std::mem::take(&mut self.waiting);
+        let keys = waiting.iter().map(|(_, id)| keys::message(self.account, *id)).collect();
+        let values = self.indexer.db.get_many(keys).await?;
+        let mut batch = Vec::new();
+        let mut bytes = 0;
+        for ((number, _), value) in waiting.into_iter().zip(values) {
+            // Gone by now, as may be the content.
+            let Some(value) = value else { continue };
+            let message = record::Message::decode(value.data).map_err(|_| AccountError::Damaged("a message"))?;
+            let content = ContentId::try_from(&message.content_id).map_err(|_| AccountError::Damaged("a message"))?;
+            let content = match self.indexer.contents.bytes(content).await {
+                Ok(content) => content,
+                Err(ContentError::Gone(_)) => continue,
+                Err(ContentError::Engine(error)) => return Err(error.into()),
+                Err(error) => {
+                    // Searching it fails too; the others are not to suffer.
+                    tracing::error!(account = %self.account, %error, "reading a message for the search index");
+                    continue;
+                }
+            };
+            let whole = match message.prefix.is_empty() {
+                true => content,
+                false => {
+                    let mut whole = BytesMut::with_capacity(message.prefix.len() + content.len());
+                    whole.extend_from_slice(&message.prefix);
+                    whole.extend_from_slice(&content);
+                    whole.freeze()
+                }
+            };
+            bytes += whole.len();
+            batch.push((number, whole));
+            if bytes >= BATCH_BYTES {
+                self.add(std::mem::take(&mut batch)).await?;
+                bytes = 0;
+            }
+        }
+        self.add(batch).await?;
+        (self.report)(self.progress);
+        if self.builder.is_full() {
+            let record = self.current.record.clone();
+            self.flush(record).await?;
+        }
+        Ok(())
+    }
+
+    async fn add(&mut self, batch: Vec<(u32, Bytes)>) -> Result<(), AccountError> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let mut builder = std::mem::take(&mut self.builder);
+        let work = tokio::task::spawn_blocking(move || {
+            for (number, message) in &batch {
+                builder.add(*number, message);
+            }
+            builder
+        });
+        self.builder = work
+            .await
+            .map_err(|_| AccountError::Engine(crate::engine::EngineError::Closed))?;
+        Ok(())
+    }
+
+    /// Makes a segment of what was collected, and commits it with the record.
+    async fn flush(&mut self, mut record: record::SearchIndex) -> Result<(), AccountError> {
+        let builder = std::mem::take(&mut self.builder);
+        let mut commit = Commit::new();
+        if !builder.is_empty() {
+            let messages = builder.len() as u64;
+            let account = self.account;
+            let work = tokio::task::spawn_blocking(move || builder.finish(account, rand::random()));
+            let (parts, segment) = work
+                .await
+                .map_err(|_| AccountError::Engine(crate::engine::EngineError::Closed))?;
+            commit = parts;
+            record.segments.push(segment);
+            let figures = &self.indexer.text.0.figures;
+            figures.messages.fetch_add(messages, Ordering::Relaxed);
+            figures.segments.fetch_add(1, Ordering::Relaxed);
+            figures.bytes.fetch_add(segment.bytes, Ordering::Relaxed);
+        }
+        if record != self.current.record {
+            let version = Some(self.current.version);
+            self.current = self.indexer.commit(self.account, version, record, commit).await?;
+        }
+        Ok(())
+    }
+
+    /// Ends with what is left, and moves the cursor.
+    async fn end(&mut self, (modseq, number): (u64, u32)) -> Result<(), AccountError> {
+        self.read().await?;
+        let mut record = self.current.record.clone();
+        // Nothing new is no reason to write, unless the log may soon be cut there.
+        let moved = record.cursor_number != number
+            || !record.complete
+            || modseq - record.cursor_modseq > crate::account::LOG_KEPT / 2
+            || !self.builder.is_empty();
+        if moved {
+            record.cursor_modseq = modseq;
+            record.cursor_number = number;
+            record.complete = true;
+        }
+        self.flush(record).await
+    }
+}
+
+fn decode_row(value: Bytes) -> Result<record::Row, AccountError> {
+    record::Row::decode(value).map_err(|_| AccountError::Damaged("a row"))
+}
