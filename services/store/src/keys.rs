@@ -21,10 +21,16 @@ pub const GLOBAL: u8 = b'g';
 pub const IDEMPOTENCY: u8 = b'i';
 /// Chunks of large contents: `k`, content, number.
 pub const CHUNK: u8 = b'k';
+/// Records of logins: `l`, account or zeros, digest.
+pub const LOGIN: u8 = b'l';
 /// The outgoing queue: `q`, table, …
 pub const QUEUE: u8 = b'q';
 /// References to contents: `r`, content, owner.
 pub const REFERENCE: u8 = b'r';
+/// Sessions: `s`, digest of the token.
+pub const SESSION: u8 = b's';
+/// Public keys of clients' TLS certificates: `t`, fingerprint.
+pub const TLS_PUBLIC_KEY: u8 = b't';
 /// Uploads that nothing refers to yet: `u`, content.
 pub const UPLOAD: u8 = b'u';
 /// Contents that lost a reference: `x`, content.
@@ -219,6 +225,77 @@ pub fn parse_name(key: &[u8]) -> Option<String> {
 #[must_use]
 pub fn names() -> Range<Bytes> {
     Builder::new(NAME).prefix()
+}
+
+// Logging in.
+
+/// Bytes of a digest in the key of a record of logins.
+pub const LOGIN_DIGEST: usize = 16;
+
+/// Of whom logins are recorded whose account is not known.
+#[must_use]
+pub fn no_account() -> AccountId {
+    AccountId::from([0; 16])
+}
+
+/// Logins that were alike, [`mox_proto::record::v1::Login`].
+#[must_use]
+pub fn login(account: AccountId, digest: &[u8; LOGIN_DIGEST]) -> Bytes {
+    Builder::new(LOGIN).raw(account.as_bytes()).raw(digest).build()
+}
+
+/// All records of logins of an account.
+#[must_use]
+pub fn logins(account: AccountId) -> Range<Bytes> {
+    Builder::new(LOGIN).raw(account.as_bytes()).prefix()
+}
+
+/// All records of logins.
+#[must_use]
+pub fn logins_all() -> Range<Bytes> {
+    Builder::new(LOGIN).prefix()
+}
+
+/// The account in the key of a record of logins.
+#[must_use]
+pub fn parse_login(key: &[u8]) -> Option<AccountId> {
+    AccountId::try_from(key.get(1..17)?).ok()
+}
+
+/// A session, [`mox_proto::record::v1::Session`].
+#[must_use]
+pub fn session(digest: &[u8; 32]) -> Bytes {
+    Builder::new(SESSION).raw(digest).build()
+}
+
+/// All sessions.
+#[must_use]
+pub fn sessions() -> Range<Bytes> {
+    Builder::new(SESSION).prefix()
+}
+
+/// The digest of the token in a session's key.
+#[must_use]
+pub fn parse_session(key: &[u8]) -> Option<[u8; 32]> {
+    key.get(1..)?.try_into().ok()
+}
+
+/// A public key, [`mox_proto::record::v1::TlsPublicKey`].
+#[must_use]
+pub fn tls_public_key(fingerprint: &[u8; 32]) -> Bytes {
+    Builder::new(TLS_PUBLIC_KEY).raw(fingerprint).build()
+}
+
+/// All public keys.
+#[must_use]
+pub fn tls_public_keys() -> Range<Bytes> {
+    Builder::new(TLS_PUBLIC_KEY).prefix()
+}
+
+/// The fingerprint in the key of a public key.
+#[must_use]
+pub fn parse_tls_public_key(key: &[u8]) -> Option<[u8; 32]> {
+    key.get(1..)?.try_into().ok()
 }
 
 // Idempotency.

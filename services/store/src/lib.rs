@@ -16,7 +16,7 @@
 //! **On failure.** When the disk has less free than `reserve_bytes`, whatever would take more is refused with
 //! `RESOURCE_EXHAUSTED` ("disk"), and deleting still works. When a write fails for any other reason, the process ends
 //! with status 74 ([`engine::EXIT_IO`]), since nothing it would answer from then on could be promised; the next start
-//! recovers all that was acknowledged. Sessions are in memory: after a restart, clients log in again.
+//! recovers all that was acknowledged. Sessions survive a restart, but for those of the last quarter of a second.
 //!
 //! ```text
 //! auth  registry  mail  delivery  queue  admin  gRPC services
@@ -60,7 +60,7 @@ use tonic::service::Routes;
 
 use crate::account::Accounts;
 use crate::admin::StoreAdmin;
-use crate::auth::{AuthApi, Authenticator, Hasher, Sessions, Tiers};
+use crate::auth::{AuthAdminApi, AuthApi, Authenticator, Hasher, Journal, Limits, Logins, Sessions};
 use crate::content::{Collector, Contents, EngineBlobs};
 use crate::delivery::Delivery;
 use crate::engine::{Db, OpenError, Options, RocksEngine};
@@ -71,7 +71,7 @@ use crate::search::Indexer;
 
 /// The folder within the data directory.
 const FOLDER: &str = "store";
-/// Protocols whose failed logins have a limit of their own, by the name of their section of the limits.
+/// Protocols whose logins have limits of their own, by the name of their section of the limits.
 const PROTOCOLS: [&str; 3] = ["imap", "submission", "web"];
 /// How long running calls get to finish, when the process stops, before the database is closed under them.
 const CLOSE_WAIT: Duration = Duration::from_secs(5);
@@ -134,6 +134,8 @@ pub struct Parts {
     pub sessions: Sessions,
     /// Logging in.
     pub authenticator: Authenticator,
+    /// What is written behind of sessions and logins.
+    pub journal: Journal,
     /// Derives what is kept of passwords.
     pub hasher: Hasher,
 }
@@ -194,10 +196,20 @@ impl Service {
         };
         let contents = Contents::new(db.clone(), Arc::new(EngineBlobs::new(db.clone())), millis.clone());
         let accounts = Accounts::new(db.clone(), quota, seconds, account::INDEX_BYTES);
-        let queue = Queue::new(db.clone(), contents.clone(), accounts.clone(), bus.clone(), millis);
-        let limits = failure_limits(&static_config);
-        let authenticator =
-            Authenticator::new(db.clone(), registry.clone(), sessions.clone(), hasher.clone(), limits).await?;
+        let queue = Queue::new(db.clone(), contents.clone(), accounts.clone(), bus.clone(), millis.clone());
+        let logins = Logins::default();
+        let journal = Journal::new(db.clone(), clock.clone(), sessions.clone(), logins.clone());
+        journal.restore(&registry).await?;
+        let authenticator = Authenticator::new(
+            db.clone(),
+            registry.clone(),
+            sessions.clone(),
+            hasher.clone(),
+            logins,
+            millis,
+            login_limits(&static_config),
+        )
+        .await?;
         authenticator.register(&mut telemetry.registry.lock());
         let parts = Parts {
             db,
@@ -207,6 +219,7 @@ impl Service {
             registry,
             sessions,
             authenticator,
+            journal,
             hasher,
         };
         Ok(Self { parts, bus, clock })
@@ -228,8 +241,9 @@ impl Service {
             registry,
             sessions,
             authenticator,
+            journal,
             hasher,
-            ..
+            db,
         } = self.parts.clone();
         let config: queue::Config = {
             let registry = registry.clone();
@@ -241,6 +255,9 @@ impl Service {
             .add_service(ConfigApi::new(registry.clone()).server())
             .add_service(ConfigAdminApi::new(registry.clone(), accounts.clone(), queue.clone(), hasher).server())
             .add_service(AuthApi::new(authenticator).server())
+            .add_service(
+                AuthAdminApi::new(db, registry.clone(), sessions.clone(), journal, self.clock.clone()).server(),
+            )
             .add_service(DeliveryServiceServer::new(Delivery::new(
                 accounts.clone(),
                 contents.clone(),
@@ -269,6 +286,7 @@ impl Service {
                 parts.accounts.exchange_events(bus),
                 indexer.run(),
                 maintenance::collect(&parts.db, &collector, &clock),
+                parts.journal.keep(),
             );
         };
         tokio::select! {
@@ -277,13 +295,22 @@ impl Service {
         }
         // Sessions of the others are finishing their last calls.
         let _ = tokio::time::timeout(CLOSE_WAIT, shutdown.deadline()).await;
+        if let Err(error) = parts.journal.write().await {
+            tracing::warn!(%error, "writing sessions and logins at the end");
+        }
         Ok(())
     }
 }
 
-/// Limits on failed logins by protocol; those of the empty name are for all others.
-fn failure_limits(config: &Static) -> HashMap<String, Tiers> {
-    let of = |name: &str| config.limits(name).failed_logins_per_minute;
+/// Limits on logins by protocol; those of the empty name are for all others.
+fn login_limits(config: &Static) -> HashMap<String, Limits> {
+    let of = |name: &str| {
+        let limits = config.limits(name);
+        Limits {
+            failures: limits.failed_logins_per_minute,
+            sessions: limits.sessions_per_account,
+        }
+    };
     PROTOCOLS
         .iter()
         .chain(&[""])

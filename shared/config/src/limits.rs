@@ -26,6 +26,8 @@ section! {
         new_connections_per_minute: Tiers [= [300, 900, 2700]],
         /// Failed logins a minute. More are answered late, and then refused.
         failed_logins_per_minute: Tiers [= [10, 30, 90]],
+        /// Connections at once that are logged in to one account. 0 is no limit.
+        sessions_per_account: u64 [= 500],
         /// Messages a minute for an account.
         messages_per_minute: Tiers [= [500, 1500, 4500]],
         /// Messages a day for an account.
@@ -45,6 +47,7 @@ impl ServiceLimits {
             connections: [0; 3],
             new_connections_per_minute: [0; 3],
             failed_logins_per_minute: [0; 3],
+            sessions_per_account: 0,
             messages_per_minute: [0; 3],
             messages_per_day: [0; 3],
             bytes_per_minute: [0; 3],

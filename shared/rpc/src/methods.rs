@@ -62,6 +62,17 @@ const SERVICES: &[Service] = &[
             ("Authenticate", Stream),
             ("RenewSessions", Unary),
             ("EndSession", Unary),
+            ("DescribeClient", Unary),
+        ],
+    },
+    Service {
+        name: "mox.auth.v1.AuthAdminService",
+        callers: &["control"],
+        methods: &[
+            ("ListPublicKeys", Unary),
+            ("AddPublicKey", Unary),
+            ("RemovePublicKey", Unary),
+            ("ListLogins", Unary),
         ],
     },
     Service {
@@ -149,6 +160,10 @@ const SERVICES: &[Service] = &[
             ("RemoveAddress", Unary),
             ("AddDomain", Unary),
             ("RemoveDomain", Unary),
+            ("ListTlsPublicKeys", Unary),
+            ("AddTlsPublicKey", Unary),
+            ("RemoveTlsPublicKey", Unary),
+            ("ListLogins", Unary),
             ("ListQueue", Unary),
             ("Status", Unary),
         ],

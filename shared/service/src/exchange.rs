@@ -23,29 +23,45 @@ pub struct Exchange {
     answers: Streaming<AuthenticateResponse>,
 }
 
+/// How a client wants to log in.
+#[derive(Debug, Clone, Default)]
+pub struct Attempt<'a> {
+    /// The session's protocol, such as `imap`.
+    pub protocol: &'a str,
+    /// The name by which the client knows this server.
+    pub host: &'a str,
+    /// What the client says it is; empty if it has not.
+    pub client_id: &'a str,
+    /// The mechanism that it chose, in upper case.
+    pub mechanism: &'a str,
+    /// What it sent with it.
+    pub initial_response: Option<Bytes>,
+    /// It has not asked: only its certificate speaks for it. `mechanism` is EXTERNAL then.
+    pub preauth: bool,
+}
+
 impl Exchange {
-    /// Begins an exchange for the client of a connection, with the `mechanism` that it chose and what it sent with it.
-    /// `protocol` is the session's, such as `imap`; `host` the name by which the client knows this server.
+    /// Begins an exchange for the client of a connection.
     ///
     /// # Errors
     /// If the store can't be asked.
-    pub async fn start(
-        store: &Channel,
-        info: &ConnInfo,
-        protocol: &str,
-        host: &str,
-        mechanism: &str,
-        initial_response: Option<Bytes>,
-    ) -> Result<Self, Status> {
+    pub async fn start(store: &Channel, info: &ConnInfo, attempt: Attempt<'_>) -> Result<Self, Status> {
+        let tls = info.tls.as_ref();
+        let key = tls.and_then(crate::TlsInfo::public_key);
         let start = Start {
-            mechanism: mechanism.to_owned(),
-            initial_response,
+            mechanism: attempt.mechanism.to_owned(),
+            initial_response: attempt.initial_response,
             channel_bindings: channel_bindings(info),
             remote_ip: info.remote.ip().to_string(),
-            tls: info.tls.is_some(),
-            protocol: protocol.to_owned(),
+            tls: tls.is_some(),
+            protocol: attempt.protocol.to_owned(),
             cid: info.cid,
-            local_name: host.to_owned(),
+            local_name: attempt.host.to_owned(),
+            tls_public_key: key.map_or_else(Bytes::new, |key| Bytes::copy_from_slice(&key)),
+            local_ip: info.local.ip().to_string(),
+            tls_details: tls.map_or_else(String::new, |tls| format!("{} {}", tls.version, tls.cipher)),
+            client_id: attempt.client_id.to_owned(),
+            preauth: attempt.preauth,
         };
         let (mut steps, requests) = mpsc::channel(1);
         send(&mut steps, Step::Start(start))?;
@@ -96,6 +112,12 @@ fn channel_bindings(info: &ConnInfo) -> Vec<ChannelBinding> {
 }
 
 impl ConnInfo {
+    /// Whether the client showed a certificate, whose key may log it in.
+    #[must_use]
+    pub fn has_public_key(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| !tls.peer_certificates.is_empty())
+    }
+
     /// Whether mechanisms with channel binding (-PLUS) can be used. Where they can't, they must not be offered: a client
     /// would take it for an attack.
     #[must_use]

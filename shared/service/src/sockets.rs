@@ -11,7 +11,7 @@ use mox_config::{Listener, Static};
 use mox_types::Domain;
 use socket2::{Protocol, Socket, Type};
 
-use crate::tls::{TlsAcceptorConfig, TlsError};
+use crate::tls::{TlsAcceptorConfig, TlsError, TlsOptions};
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1024;
@@ -75,6 +75,14 @@ impl Kind {
             Kind::Metrics => (listener.metrics_http.enabled, listener.metrics_http.port),
         };
         enabled.then_some(port)
+    }
+
+    /// Whether users log in, for which a certificate of theirs can serve.
+    fn has_logins(self) -> bool {
+        match self {
+            Kind::Submission | Kind::Submissions | Kind::Imap | Kind::Imaps => true,
+            Kind::Smtp | Kind::Metrics => false,
+        }
     }
 
     /// Whether it can use TLS at all, by STARTTLS or from the start.
@@ -207,7 +215,7 @@ pub fn bind_inherited(
             listener,
             name,
             config_dir,
-            loaded: [None, None],
+            loaded: Vec::new(),
         };
         for kind in kinds {
             let Some(port) = kind.port(listener) else { continue };
@@ -249,8 +257,7 @@ struct Certificates<'a> {
     listener: &'a Listener,
     name: &'a str,
     config_dir: &'a Path,
-    /// Without and with resumption of sessions.
-    loaded: [Option<TlsAcceptorConfig>; 2],
+    loaded: Vec<(TlsOptions, TlsAcceptorConfig)>,
 }
 
 impl Certificates<'_> {
@@ -259,16 +266,19 @@ impl Certificates<'_> {
         if tls.key_certs.is_empty() || !kind.uses_tls(self.listener) {
             return Ok(None);
         }
-        let resumption = kind != Kind::Smtp || !self.listener.smtp.tls_session_tickets_disabled;
-        let place = &mut self.loaded[usize::from(resumption)];
-        if place.is_none() {
-            let loaded = TlsAcceptorConfig::load(tls, self.config_dir, resumption).map_err(|error| BindError::Tls {
-                listener: self.name.to_owned(),
-                error,
-            })?;
-            *place = Some(loaded);
+        let options = TlsOptions {
+            resumption: kind != Kind::Smtp || !self.listener.smtp.tls_session_tickets_disabled,
+            client_certificates: kind.has_logins() && !tls.client_auth_disabled,
+        };
+        if let Some((_, loaded)) = self.loaded.iter().find(|(known, _)| *known == options) {
+            return Ok(Some(loaded.clone()));
         }
-        Ok(place.clone())
+        let loaded = TlsAcceptorConfig::load(tls, self.config_dir, options).map_err(|error| BindError::Tls {
+            listener: self.name.to_owned(),
+            error,
+        })?;
+        self.loaded.push((options, loaded.clone()));
+        Ok(Some(loaded))
     }
 }
 

@@ -45,6 +45,14 @@ pub struct TlsInfo {
     /// For channel binding of type tls-server-end-point (RFC 5929 §4): a hash of the certificate that was shown. None
     /// for certificates whose signature has no single hash.
     pub server_end_point: Option<Vec<u8>>,
-    /// What the client showed, its own first. Empty as long as clients are not asked for certificates.
+    /// What the client showed, its own first. It has the private key of that one; nothing else in them was verified.
     pub peer_certificates: Vec<CertificateDer<'static>>,
+}
+
+impl TlsInfo {
+    /// By what the client's own public key is known, if it showed a certificate.
+    #[must_use]
+    pub fn public_key(&self) -> Option<crate::PublicKeyDigest> {
+        crate::public_key_digest(self.peer_certificates.first()?)
+    }
 }

@@ -1,5 +1,5 @@
 //! TLS towards clients: certificates from files, chosen by the name that the client asks for, read again when they
-//! change.
+//! change. Clients may show certificates of their own.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,6 +20,10 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 
 use crate::stream::{BoxStream, ConnInfo, TlsInfo};
+
+mod clients;
+
+pub use clients::{CERTIFICATE_MAX, PublicKeyDigest, public_key_digest};
 
 /// For a handshake: far more than any client on any network needs, far less than an attacker wants.
 pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -63,10 +67,24 @@ impl std::fmt::Debug for TlsAcceptorConfig {
 
 struct Inner {
     files: Vec<Files>,
-    min_version: TlsVersion,
-    resumption: bool,
+    options: Options,
     current: ArcSwap<Loaded>,
     checked: Mutex<Instant>,
+}
+
+/// What a listener's service wants of TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TlsOptions {
+    /// Whether clients can resume sessions.
+    pub resumption: bool,
+    /// Whether clients are asked for certificates, which they need not have.
+    pub client_certificates: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Options {
+    min_version: TlsVersion,
+    service: TlsOptions,
 }
 
 #[derive(Clone, Debug)]
@@ -97,7 +115,7 @@ impl TlsAcceptorConfig {
     ///
     /// # Errors
     /// If one can't be read or used.
-    pub fn load(tls: &ListenerTls, folder: &Path, resumption: bool) -> Result<Self, TlsError> {
+    pub fn load(tls: &ListenerTls, folder: &Path, service: TlsOptions) -> Result<Self, TlsError> {
         let files: Vec<Files> = tls
             .key_certs
             .iter()
@@ -106,11 +124,14 @@ impl TlsAcceptorConfig {
                 key: folder.join(&pair.key_file),
             })
             .collect();
-        let loaded = read(&files, tls.min_version, resumption)?;
+        let options = Options {
+            min_version: tls.min_version,
+            service,
+        };
+        let loaded = read(&files, options)?;
         Ok(Self(Arc::new(Inner {
             files,
-            min_version: tls.min_version,
-            resumption,
+            options,
             current: ArcSwap::from_pointee(loaded),
             checked: Mutex::new(Instant::now()),
         })))
@@ -138,7 +159,7 @@ impl TlsAcceptorConfig {
         if stamps(&inner.files) == inner.current.load().stamps {
             return;
         }
-        match read(&inner.files, inner.min_version, inner.resumption) {
+        match read(&inner.files, inner.options) {
             Ok(loaded) => {
                 inner.current.store(Arc::new(loaded));
                 tracing::info!(certificates = ?self, "certificates were reloaded");
@@ -225,16 +246,16 @@ fn info(stream: &TlsStream<BoxStream>, certificate: &Certificate) -> TlsInfo {
     }
 }
 
-fn read(files: &[Files], min_version: TlsVersion, resumption: bool) -> Result<Loaded, TlsError> {
+fn read(files: &[Files], options: Options) -> Result<Loaded, TlsError> {
     let stamps = stamps(files);
     let certificates = files
         .iter()
-        .map(|pair| certificate(pair, min_version, resumption))
+        .map(|pair| certificate(pair, options))
         .collect::<Result<_, _>>()?;
     Ok(Loaded { certificates, stamps })
 }
 
-fn certificate(files: &Files, min_version: TlsVersion, resumption: bool) -> Result<Certificate, TlsError> {
+fn certificate(files: &Files, options: Options) -> Result<Certificate, TlsError> {
     let bad = |path: &Path, why: String| TlsError::File {
         path: path.to_owned(),
         why,
@@ -257,16 +278,21 @@ fn certificate(files: &Files, min_version: TlsVersion, resumption: bool) -> Resu
         )
     })?;
     let key = Arc::new(key);
-    let versions: &[_] = match min_version {
+    let versions: &[_] = match options.min_version {
         TlsVersion::V1_2 => &[&rustls::version::TLS13, &rustls::version::TLS12],
         TlsVersion::V1_3 => &[&rustls::version::TLS13],
     };
-    let mut config = ServerConfig::builder_with_provider(Arc::new(provider))
+    let algorithms = provider.signature_verification_algorithms;
+    let builder = ServerConfig::builder_with_provider(Arc::new(provider))
         .with_protocol_versions(versions)
-        .map_err(|e| bad(&files.cert, e.to_string()))?
-        .with_no_client_auth()
-        .with_cert_resolver(Arc::new(SingleCertAndKey::from(CertifiedKey::clone(&key))));
-    if !resumption {
+        .map_err(|e| bad(&files.cert, e.to_string()))?;
+    let builder = if options.service.client_certificates {
+        builder.with_client_cert_verifier(Arc::new(clients::AnyCertificate::new(algorithms)))
+    } else {
+        builder.with_no_client_auth()
+    };
+    let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(CertifiedKey::clone(&key))));
+    if !options.service.resumption {
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
     }

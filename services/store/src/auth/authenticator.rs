@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures::Stream;
@@ -20,17 +19,26 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::exchange;
-use super::{Failures, Hasher, Recent, Sessions, Tiers};
+use super::logins;
+use super::{Failures, Hasher, Logins, Recent, Sessions, Tiers};
+use crate::content::NowMillis;
 use crate::engine::{Commit, Db, EngineError};
 use crate::keys;
 use crate::registry::Registry;
 
-/// An exchange that takes longer is ended: as long as a person needs to type a password.
-const EXCHANGE_TIME: Duration = Duration::from_secs(60);
 /// Sessions renewed in one call.
 const RENEW_MAX: usize = 100_000;
 /// Bytes of the store's secret.
 const SECRET_BYTES: usize = 32;
+
+/// Limits on the users of a protocol.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Limits {
+    /// Failed logins a minute, of an address and its two wider networks.
+    pub failures: Tiers,
+    /// Sessions at once of an account; 0 is no limit.
+    pub sessions: u64,
+}
 
 /// What exchanges need. Cheap to clone.
 #[derive(Clone)]
@@ -44,7 +52,9 @@ pub(super) struct Inner {
     pub(super) failures: Failures,
     pub(super) recent: Recent,
     /// By protocol; others have those of the empty name.
-    pub(super) limits: HashMap<String, Tiers>,
+    limits: HashMap<String, Limits>,
+    pub(super) logins: Logins,
+    now: NowMillis,
     pub(super) secret: Bytes,
     results: Family<ResultLabels, Counter>,
 }
@@ -57,7 +67,7 @@ struct ResultLabels {
 }
 
 impl Authenticator {
-    /// Over the accounts. `limits` are failed logins a minute, by protocol.
+    /// Over the accounts. `limits` are by protocol; those of the empty name are for all others.
     ///
     /// # Errors
     /// If the engine fails.
@@ -66,7 +76,9 @@ impl Authenticator {
         registry: Registry,
         sessions: Sessions,
         hasher: Hasher,
-        limits: HashMap<String, Tiers>,
+        logins: Logins,
+        now: NowMillis,
+        limits: HashMap<String, Limits>,
     ) -> Result<Self, EngineError> {
         let secret = secret(&db).await?;
         Ok(Self(Arc::new(Inner {
@@ -77,6 +89,8 @@ impl Authenticator {
             failures: Failures::default(),
             recent: Recent::default(),
             limits,
+            logins,
+            now,
             secret,
             results: Family::default(),
         })))
@@ -92,8 +106,17 @@ impl Authenticator {
     }
 
     pub(super) fn may_try(&self, protocol: &str, ip: IpAddr) -> bool {
+        self.0.failures.admits(ip, self.limits(protocol).failures)
+    }
+
+    pub(super) fn limits(&self, protocol: &str) -> Limits {
         let limits = self.0.limits.get(protocol).or_else(|| self.0.limits.get(""));
-        limits.is_none_or(|limits| self.0.failures.admits(ip, *limits))
+        limits.copied().unwrap_or_default()
+    }
+
+    /// Seconds since 1970.
+    pub(super) fn now(&self) -> i64 {
+        (self.0.now)().div_euclid(1000)
     }
 
     pub(super) fn count(&self, protocol: &str, mechanism: &str, result: &str) {
@@ -160,17 +183,8 @@ impl AuthService for AuthApi {
         let authenticator = self.0.clone();
         let (answers, receiver) = tokio::sync::mpsc::channel(1);
         tokio::spawn(async move {
-            let exchange = exchange::run(&authenticator, caller, &mut messages, &answers);
-            match tokio::time::timeout(EXCHANGE_TIME, exchange).await {
-                Ok(Ok(())) => {}
-                Ok(Err(status)) => {
-                    let _ = answers.send(Err(status)).await;
-                }
-                Err(_) => {
-                    let _ = answers
-                        .send(Err(Status::deadline_exceeded("the exchange took too long")))
-                        .await;
-                }
+            if let Err(status) = exchange::run(&authenticator, caller, &mut messages, &answers).await {
+                let _ = answers.send(Err(status)).await;
             }
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
@@ -201,5 +215,18 @@ impl AuthService for AuthApi {
         let caller = mox_rpc::caller(&request)?;
         self.0.0.sessions.end(&request.get_ref().session, &caller);
         Ok(Response::new(api::EndSessionResponse {}))
+    }
+
+    async fn describe_client(
+        &self,
+        request: Request<api::DescribeClientRequest>,
+    ) -> Result<Response<api::DescribeClientResponse>, Status> {
+        let caller = mox_rpc::caller(&request)?;
+        let request = request.into_inner();
+        let inner = &self.0.0;
+        if let Some((attempt, at)) = inner.sessions.take_attempt(&request.session, &caller) {
+            inner.logins.amend(attempt, at, logins::text(&request.client_id));
+        }
+        Ok(Response::new(api::DescribeClientResponse {}))
     }
 }

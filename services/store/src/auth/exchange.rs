@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::str::FromStr;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
@@ -11,27 +12,44 @@ use mox_proto::auth::v1::authenticate_response::failure::Reason;
 use mox_proto::auth::v1::authenticate_response::{Failure, Step as Answer, Success};
 use mox_proto::record::v1 as record;
 use mox_rpc::Identity;
-use mox_sasl::{ChannelBindings, Credentials, Mechanism, ServerExchange, ServerSettings, Step};
+use mox_sasl::{ChannelBindings, Credentials, MESSAGE_MAX, Mechanism, ServerExchange, ServerSettings, Step};
+use mox_service::PublicKeyDigest;
 use mox_types::{AccountId, Address};
 use prost::Message as _;
 use tokio::sync::mpsc::Sender;
 use tonic::Status;
 
-use super::{Authenticator, SESSION_LIFE, SessionInfo, credentials};
+use super::logins::{self, Attempt};
+use super::sessions::Full;
+use super::{Authenticator, Basis, SESSION_LIFE, SessionInfo, credentials, external, journal};
 use crate::keys;
 
 /// Messages of a client in an exchange: no mechanism has more than three.
 const MESSAGES_MAX: usize = 8;
+/// An exchange that takes longer is ended: as long as a person needs to type a password.
+const EXCHANGE_TIME: Duration = Duration::from_secs(60);
+/// How a login is recorded that the client did not ask for.
+const PREAUTH: &str = "tlsclientauth";
 
 type Answers = Sender<Result<api::AuthenticateResponse, Status>>;
 
 /// An account that a name was resolved to.
-struct Account {
-    id: AccountId,
+pub(super) struct Account {
+    pub id: AccountId,
     name: String,
     /// What its user is told instead of being let in.
     disabled: String,
     credentials: Option<(Credentials, u64)>,
+    /// What a session is begun with.
+    pub basis: Basis,
+}
+
+/// What became known in an exchange, for the record of logins.
+#[derive(Default)]
+pub(super) struct Found {
+    pub account: Option<AccountId>,
+    pub login_address: String,
+    pub public_key: Option<PublicKeyDigest>,
 }
 
 /// What an exchange ended with.
@@ -46,6 +64,21 @@ enum Outcome {
 
 fn failure(reason: Reason) -> Outcome {
     Outcome::Failure(reason, String::new())
+}
+
+/// As logins are recorded and counted.
+fn result(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Credentials => "badcreds",
+        Reason::Mechanism => "badmechanism",
+        Reason::Malformed => "badprotocol",
+        Reason::Disabled => "logindisabled",
+        Reason::Rate => "ratelimited",
+        Reason::ChannelBinding => "badchanbind",
+        Reason::Aborted => "aborted",
+        Reason::Sessions => "toomanysessions",
+        Reason::Unspecified => "error",
+    }
 }
 
 /// Runs an exchange.
@@ -66,72 +99,162 @@ where
     };
     let ip = IpAddr::from_str(&start.remote_ip)
         .map_err(|_| Status::invalid_argument(format!("remote_ip {:?} is no IP address", start.remote_ip)))?;
+    let public_key = external::shown(&start)?;
+    let mut exchange = Exchange {
+        authenticator,
+        messages,
+        answers,
+        sent: Vec::new(),
+        found: Found::default(),
+    };
     let outcome = if authenticator.may_try(&start.protocol, ip) {
-        Exchange {
-            authenticator,
-            messages,
-            answers,
-            sent: Vec::new(),
+        match tokio::time::timeout(EXCHANGE_TIME, exchange.run(&start, public_key)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Ok(failure(Reason::Aborted)),
         }
-        .run(&start)
-        .await?
     } else {
-        Outcome::Failure(
+        Ok(Outcome::Failure(
             Reason::Rate,
             "too many failed logins from your network, try again in a minute".into(),
-        )
+        ))
     };
-    let answer = conclude(authenticator, caller, &start, ip, outcome)?;
+    let found = exchange.found;
+    let conclusion = Conclusion {
+        authenticator,
+        start: &start,
+        ip,
+    };
+    let answer = conclusion.draw(caller, found, outcome).await?;
     let _ = answers.send(Ok(api::AuthenticateResponse { step: Some(answer) })).await;
     Ok(())
 }
 
-/// Makes a session of a success, and takes note of a failure.
-fn conclude(
-    authenticator: &Authenticator,
-    caller: Identity,
-    start: &Start,
+/// What follows from an exchange.
+struct Conclusion<'a> {
+    authenticator: &'a Authenticator,
+    start: &'a Start,
     ip: IpAddr,
-    outcome: Outcome,
-) -> Result<Answer, Status> {
-    let (protocol, cid) = (&start.protocol, start.cid);
-    // A client chooses the text of a mechanism: only names that there are become labels.
-    let mechanism = Mechanism::from_str(&start.mechanism).map_or("unknown", Mechanism::name);
-    match outcome {
-        Outcome::Success {
-            account,
-            login_address,
-            data,
-        } => {
-            let info = SessionInfo {
-                account: account.id,
-                name: account.name.as_str().into(),
-                login_address: login_address.as_str().into(),
-            };
-            let session = authenticator.0.sessions.begin(info, caller)?;
-            authenticator.count(protocol, mechanism, "success");
-            tracing::info!(cid = %format_args!("{cid:x}"), remote = %ip, protocol, mechanism, account = account.name, login = login_address, "logged in");
-            Ok(Answer::Success(Success {
-                session,
-                account_id: account.id.to_bytes(),
-                account: account.name,
+}
+
+impl Conclusion<'_> {
+    /// Makes a session of a success, and takes note of every end.
+    async fn draw(&self, caller: Identity, found: Found, outcome: Result<Outcome, Status>) -> Result<Answer, Status> {
+        let outcome = match outcome {
+            Ok(Outcome::Success {
+                account,
                 login_address,
-                expires_seconds: u32::try_from(SESSION_LIFE.as_secs()).unwrap_or(u32::MAX),
-                server_final: data.into(),
-            }))
-        }
-        Outcome::Failure(reason, text) => {
-            if matches!(reason, Reason::Credentials | Reason::ChannelBinding) {
-                authenticator.0.failures.add(ip);
+                data,
+            }) => match self.session(&account, &login_address, &found, caller).await {
+                Ok(Ok(session)) => {
+                    return Ok(Answer::Success(Success {
+                        session,
+                        account_id: account.id.to_bytes(),
+                        account: account.name,
+                        login_address,
+                        expires_seconds: u32::try_from(SESSION_LIFE.as_secs()).unwrap_or(u32::MAX),
+                        server_final: data.into(),
+                    }));
+                }
+                Ok(Err(failure)) => Ok(failure),
+                Err(status) => Err(status),
+            },
+            other => other,
+        };
+        let (reason, text) = match outcome {
+            Ok(Outcome::Failure(reason, text)) => (reason, text),
+            Ok(Outcome::Success { .. }) => (Reason::Unspecified, String::new()),
+            Err(status) => {
+                self.note(&found, "error");
+                return Err(status);
             }
-            let name = reason.as_str_name().trim_start_matches("REASON_").to_lowercase();
-            authenticator.count(protocol, mechanism, &name);
-            tracing::info!(cid = %format_args!("{cid:x}"), remote = %ip, protocol, mechanism, reason = name, "login failed");
-            Ok(Answer::Failure(Failure {
-                reason: reason.into(),
-                text,
-            }))
+        };
+        // A client may have a certificate for something else: that is no login.
+        let asked = !(self.start.preauth && matches!(reason, Reason::Credentials | Reason::Mechanism | Reason::Rate));
+        if asked {
+            if matches!(reason, Reason::Credentials | Reason::ChannelBinding) {
+                self.authenticator.0.failures.add(self.ip);
+            }
+            self.note(&found, result(reason));
+            let (cid, protocol, mechanism) = (self.start.cid, &self.start.protocol, self.mechanism());
+            tracing::info!(
+                cid = %format_args!("{cid:x}"), remote = %self.ip, protocol, mechanism, reason = result(reason),
+                "login failed"
+            );
         }
+        Ok(Answer::Failure(Failure {
+            reason: reason.into(),
+            text,
+        }))
+    }
+
+    async fn session(
+        &self,
+        account: &Account,
+        login_address: &str,
+        found: &Found,
+        caller: Identity,
+    ) -> Result<Result<Bytes, Outcome>, Status> {
+        let inner = &self.authenticator.0;
+        let info = SessionInfo {
+            account: account.id,
+            name: account.name.as_str().into(),
+            login_address: login_address.into(),
+        };
+        let attempt = (self.attempt(found, "ok"), self.authenticator.now());
+        let most = self.authenticator.limits(&self.start.protocol).sessions;
+        let begun = inner.sessions.begin_kept(info, caller.clone(), account.basis, attempt, most);
+        let token = match begun {
+            Ok(token) => token,
+            Err(Full::Store) => return Err(Status::resource_exhausted("too many sessions, try again later")),
+            Err(Full::Account) => {
+                let text = format!("the account has {most} connections already, which is the most");
+                return Ok(Err(Outcome::Failure(Reason::Sessions, text)));
+            }
+        };
+        // What was taken from the account meanwhile ended its sessions before there was this one.
+        let good = journal::is_good(&inner.db, account.id, &account.basis).await;
+        if !matches!(good, Ok(true)) || inner.registry.current().name(account.id).is_none() {
+            inner.sessions.end(&token, &caller);
+            good?;
+            return Ok(Err(failure(Reason::Credentials)));
+        }
+        self.note(found, "ok");
+        let (cid, protocol, mechanism) = (self.start.cid, &self.start.protocol, self.mechanism());
+        tracing::info!(
+            cid = %format_args!("{cid:x}"), remote = %self.ip, protocol, mechanism, account = account.name,
+            login = login_address, "logged in"
+        );
+        Ok(Ok(token))
+    }
+
+    /// A client chooses the text of a mechanism: only names that there are become labels.
+    fn mechanism(&self) -> &'static str {
+        if self.start.preauth {
+            return PREAUTH;
+        }
+        Mechanism::from_str(&self.start.mechanism).map_or("unknown", Mechanism::name)
+    }
+
+    fn attempt(&self, found: &Found, result: &'static str) -> Attempt {
+        let start = self.start;
+        Attempt {
+            account: found.account,
+            login_address: found.login_address.clone(),
+            remote_ip: self.ip,
+            local_ip: logins::text(&start.local_ip),
+            protocol: logins::text(&start.protocol),
+            client_id: logins::text(&start.client_id),
+            mechanism: self.mechanism(),
+            tls: logins::text(&start.tls_details),
+            public_key: found.public_key,
+            result,
+        }
+    }
+
+    fn note(&self, found: &Found, result: &'static str) {
+        let inner = &self.authenticator.0;
+        self.authenticator.count(&self.start.protocol, self.mechanism(), result);
+        inner.logins.add(self.attempt(found, result), self.authenticator.now());
     }
 }
 
@@ -141,17 +264,18 @@ struct Exchange<'a, S> {
     answers: &'a Answers,
     /// What the client sent, if it shows the password.
     sent: Vec<Bytes>,
+    found: Found,
 }
 
 impl<S> Exchange<'_, S>
 where
     S: Stream<Item = Result<api::AuthenticateRequest, Status>> + Unpin + Send,
 {
-    async fn run(&mut self, start: &Start) -> Result<Outcome, Status> {
+    async fn run(&mut self, start: &Start, public_key: Option<PublicKeyDigest>) -> Result<Outcome, Status> {
         let mechanism = match Mechanism::from_str(&start.mechanism) {
-            // Certificates of clients are not mapped to accounts yet.
-            Ok(Mechanism::External) | Err(_) => return Ok(failure(Reason::Mechanism)),
+            Ok(Mechanism::External) => return self.external(start, public_key).await,
             Ok(mechanism) => mechanism,
+            Err(_) => return Ok(failure(Reason::Mechanism)),
         };
         let bindings = start
             .channel_bindings
@@ -170,26 +294,17 @@ where
         for _ in 0..MESSAGES_MAX {
             step = match step {
                 Step::Challenge(data) => {
-                    let answer = api::AuthenticateResponse {
-                        step: Some(Answer::Challenge(data.into())),
-                    };
-                    if self.answers.send(Ok(answer)).await.is_err() {
+                    let Some(response) = self.ask(data.into()).await? else {
                         return Ok(failure(Reason::Aborted));
-                    }
-                    match self.messages.next().await.transpose()?.and_then(|m| m.step) {
-                        Some(Message::Response(response)) => {
-                            let step = exchange.step(&response);
-                            self.sent.push(response);
-                            step
-                        }
-                        Some(Message::Start(_)) => {
-                            return Err(Status::invalid_argument("an exchange has begun already"));
-                        }
-                        None => return Ok(failure(Reason::Aborted)),
-                    }
+                    };
+                    let step = exchange.step(&response);
+                    self.sent.push(response);
+                    step
                 }
                 Step::Lookup { authcid } => {
+                    self.found.login_address = logins::text(&authcid);
                     let account = self.authenticator.lookup(&authcid).await?;
+                    self.found.account = account.as_ref().map(|account| account.id);
                     let step = self.supply(&mut exchange, &authcid, account.as_ref()).await?;
                     found = Some((account, authcid));
                     step
@@ -219,6 +334,54 @@ where
             };
         }
         Ok(failure(Reason::Malformed))
+    }
+
+    /// Sends a challenge. None: the client has given up.
+    async fn ask(&mut self, challenge: Bytes) -> Result<Option<Bytes>, Status> {
+        let answer = api::AuthenticateResponse {
+            step: Some(Answer::Challenge(challenge)),
+        };
+        if self.answers.send(Ok(answer)).await.is_err() {
+            return Ok(None);
+        }
+        match self.messages.next().await {
+            Some(Ok(message)) => match message.step {
+                Some(Message::Response(response)) => Ok(Some(response)),
+                Some(Message::Start(_)) => Err(Status::invalid_argument("an exchange has begun already")),
+                None => Ok(None),
+            },
+            Some(Err(_)) | None => Ok(None),
+        }
+    }
+
+    /// RFC 4422 appendix A: one message, the identity to act as.
+    async fn external(&mut self, start: &Start, public_key: Option<PublicKeyDigest>) -> Result<Outcome, Status> {
+        let identity = match &start.initial_response {
+            Some(identity) => identity.clone(),
+            None => match self.ask(Bytes::new()).await? {
+                Some(identity) => identity,
+                None => return Ok(failure(Reason::Aborted)),
+            },
+        };
+        if identity.len() > MESSAGE_MAX {
+            return Ok(failure(Reason::Malformed));
+        }
+        let decided = external::decide(
+            self.authenticator,
+            public_key,
+            &identity,
+            start.preauth,
+            &mut self.found,
+        );
+        match decided.await? {
+            Ok(account) if !account.disabled.is_empty() => Ok(Outcome::Failure(Reason::Disabled, account.disabled)),
+            Ok(account) => Ok(Outcome::Success {
+                account,
+                login_address: self.found.login_address.clone(),
+                data: Vec::new(),
+            }),
+            Err(reason) => Ok(failure(reason)),
+        }
     }
 
     /// Goes on with what is kept of the account. A password that was right a short while ago is not hashed again.
@@ -262,7 +425,7 @@ where
 
 impl Authenticator {
     /// The account that a name logs in to. Names are addresses.
-    async fn lookup(&self, authcid: &str) -> Result<Option<Account>, Status> {
+    pub(super) async fn lookup(&self, authcid: &str) -> Result<Option<Account>, Status> {
         let committed = self.0.registry.current();
         let Some((id, name)) = Address::from_str(authcid)
             .ok()
@@ -290,6 +453,10 @@ impl Authenticator {
             id,
             name: name.to_owned(),
             disabled: disabled.to_owned(),
+            basis: Basis {
+                credentials: credentials.as_ref().map_or(0, |(_, version)| *version),
+                public_key: None,
+            },
             credentials,
         }))
     }

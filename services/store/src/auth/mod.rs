@@ -1,18 +1,27 @@
 //! Who may be whom.
 //!
 //! An exchange of SASL runs here, step by step, so verifiers never leave the store. Its success is a session: an opaque
-//! token that stands for the account, for calls of the service that asked. Sessions are kept in this process only
-//! ([`Sessions`]), since a store on RocksDB is one process; when it restarts, clients log in again. With several
-//! replicas, they will be records in the engine: nothing but [`Sessions`] knows where they are.
+//! token that stands for the account, for calls of the service that asked. Sessions are answered from memory
+//! ([`Sessions`]), since a store on RocksDB is one process, and written behind ([`Journal`]), so that clients stay logged
+//! in when it restarts. With several replicas, they will be looked up: nothing but [`Sessions`] knows where they are.
+//!
+//! A client can also be known by the public key of its TLS certificate (`external`). That it has the private key is what
+//! the service says that its TLS saw: for that, and for the address of the client, `imap`, `submission` and `web` are
+//! trusted. Whose key it is, is decided here. Every login is recorded with its result (`logins`).
 //!
 //! What a guesser is met with: argon2id for every guess, the same work for names that do not exist, few guesses a
 //! minute from one network ([`Failures`]), and a bound on how many are hashed at once ([`Hasher`]). A client that logs
 //! in again and again does not pay for that each time ([`Recent`]).
 
+mod admin;
 mod authenticator;
 mod exchange;
+mod external;
 mod hasher;
+mod journal;
 mod limits;
+mod logins;
+mod public_keys;
 mod recent;
 mod sessions;
 
@@ -23,11 +32,15 @@ use bytes::Bytes;
 use mox_proto::record::v1 as record;
 use mox_sasl::{CramMd5State, Credentials, ScramKeys};
 
-pub use authenticator::{AuthApi, Authenticator};
+pub use admin::AuthAdminApi;
+pub use authenticator::{AuthApi, Authenticator, Limits};
 pub use hasher::Hasher;
+pub use journal::Journal;
 pub use limits::{Failures, Tiers};
+pub use logins::Logins;
+pub(crate) use public_keys::of_account as public_keys_of_account;
 pub use recent::Recent;
-pub use sessions::{SESSION_LIFE, SessionInfo, Sessions};
+pub use sessions::{Basis, SESSION_LIFE, SessionInfo, Sessions};
 
 /// As credentials are kept.
 #[must_use]

@@ -74,11 +74,16 @@ impl Registry {
         let id = account_id(name, &registration)?;
         queue.remove_account(id).await.map_err(tonic::Status::from)?;
         self.release_messages(id).await?;
+        let public_keys = crate::auth::public_keys_of_account(&self.0.db, id).await?;
         let mut commit = Commit::new();
         commit.require_at(key.clone(), value.version);
         commit
             .delete_range(keys::account_all(id))
-            .delete_range(keys::search_all(id));
+            .delete_range(keys::search_all(id))
+            .delete_range(keys::logins(id));
+        for key in public_keys {
+            commit.delete(key);
+        }
         commit.delete(key).set_frees();
         match self.0.db.commit(commit).await {
             // Another replica was faster.

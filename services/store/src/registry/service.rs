@@ -5,6 +5,7 @@ use mox_proto::config::v1 as api;
 use mox_proto::config::v1::config_admin_service_server::{ConfigAdminService, ConfigAdminServiceServer};
 use mox_proto::config::v1::config_service_server::{ConfigService, ConfigServiceServer};
 use mox_proto::record::v1 as record;
+use mox_types::AccountId;
 use prost::Message;
 use tonic::{Request, Response, Status};
 
@@ -159,6 +160,15 @@ impl Registry {
             });
         }
         Ok(accounts)
+    }
+
+    /// The id of an account whose data is kept, configured or not.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub async fn kept(&self, name: &str) -> Result<AccountId, RegistryError> {
+        let (_, _, registration) = self.registration(name).await?;
+        account_id(name, &registration)
     }
 
     /// Gives an account another password. Its sessions end.

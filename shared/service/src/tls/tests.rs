@@ -6,6 +6,11 @@ use tokio_rustls::TlsConnector;
 
 use super::*;
 
+const ASK: TlsOptions = TlsOptions {
+    resumption: true,
+    client_certificates: true,
+};
+
 struct Site {
     folder: tempfile::TempDir,
     roots: RootCertStore,
@@ -42,7 +47,7 @@ impl Site {
     }
 
     fn load(&self, files: &[&str]) -> Result<TlsAcceptorConfig, TlsError> {
-        TlsAcceptorConfig::load(&Self::listener(files), self.folder.path(), true)
+        TlsAcceptorConfig::load(&Self::listener(files), self.folder.path(), ASK)
     }
 
     /// Connects as `name`; gives both sides' view, after an echo.
