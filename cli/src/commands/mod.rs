@@ -3,6 +3,7 @@
 pub mod config;
 pub mod help;
 pub mod localserve;
+pub mod logins;
 pub mod loglevels;
 pub mod passwords;
 pub mod queue;

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use mox_config::AddressPattern;
+use mox_proto::auth::v1 as auth;
+use mox_proto::auth::v1::auth_admin_service_client::AuthAdminServiceClient;
 use mox_proto::config::v1 as store;
 use mox_proto::control::v1::control_service_server::ControlService;
 use mox_proto::control::v1::{
@@ -29,6 +31,7 @@ use crate::nodes::{self, Node};
 pub struct Api {
     pub(crate) configuration: Arc<Configuration>,
     pub(crate) queue: QueueAdminServiceClient<Channel>,
+    pub(crate) auth: AuthAdminServiceClient<Channel>,
     pub(crate) nodes: Arc<[Node]>,
     pub(crate) stop: ShutdownTrigger,
 }
@@ -291,6 +294,34 @@ impl ControlService for Api {
                 .change(move |edit| edit.remove_domain(&domain))
                 .await?,
         ))
+    }
+
+    async fn list_tls_public_keys(
+        &self,
+        request: Request<auth::ListPublicKeysRequest>,
+    ) -> Result<Response<auth::ListPublicKeysResponse>, Status> {
+        self.auth.clone().list_public_keys(request.into_inner()).await
+    }
+
+    async fn add_tls_public_key(
+        &self,
+        request: Request<auth::AddPublicKeyRequest>,
+    ) -> Result<Response<auth::AddPublicKeyResponse>, Status> {
+        self.auth.clone().add_public_key(request.into_inner()).await
+    }
+
+    async fn remove_tls_public_key(
+        &self,
+        request: Request<auth::RemovePublicKeyRequest>,
+    ) -> Result<Response<auth::RemovePublicKeyResponse>, Status> {
+        self.auth.clone().remove_public_key(request.into_inner()).await
+    }
+
+    async fn list_logins(
+        &self,
+        request: Request<auth::ListLoginsRequest>,
+    ) -> Result<Response<auth::ListLoginsResponse>, Status> {
+        self.auth.clone().list_logins(request.into_inner()).await
     }
 
     async fn list_queue(&self, request: Request<ListQueueRequest>) -> Result<Response<ListQueueResponse>, Status> {

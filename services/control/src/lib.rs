@@ -31,6 +31,7 @@ mod records;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use mox_proto::auth::v1::auth_admin_service_client::AuthAdminServiceClient;
 use mox_proto::control::v1::control_service_server::ControlServiceServer;
 use mox_proto::queue::v1::queue_admin_service_client::QueueAdminServiceClient;
 use mox_rpc::{Channel, Endpoint, Identity, Listener, ServerAuth};
@@ -118,12 +119,14 @@ impl Service {
             deps.store.clone(),
         ));
         let admin = Admin::new(deps.store.clone());
+        let auth = AuthAdminServiceClient::new(deps.store.clone());
         let queue = QueueAdminServiceClient::new(deps.store);
         Self {
             admin,
             api: api::Api {
                 configuration,
                 queue,
+                auth,
                 nodes: nodes.into(),
                 stop: deps.stop,
             },

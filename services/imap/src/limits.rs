@@ -47,3 +47,6 @@ pub(crate) const MAILBOXES: usize = 100_000;
 pub(crate) const RENEW: Duration = Duration::from_secs(5 * 60);
 /// Pauses between attempts to watch the store.
 pub(crate) const WATCH_PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+
+/// Octets of what a client says it is that are kept: the store keeps no more.
+pub(crate) const CLIENT_ID: usize = 256;

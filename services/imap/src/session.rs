@@ -46,6 +46,8 @@ pub(crate) struct Session {
     /// How mailbox names travel: as [`Enabled::names`].
     pub names: Names,
     pub failed_logins: u32,
+    /// What the client says it is, until it logs in.
+    pub client_id: String,
     bad_commands: u32,
 }
 
@@ -80,6 +82,7 @@ impl Session {
             enabled: Enabled::default(),
             names: Names::Utf7,
             failed_logins: 0,
+            client_id: String::new(),
             bad_commands: 0,
         }
     }
@@ -109,7 +112,9 @@ impl Session {
     }
 
     async fn converse(&mut self) -> Stop {
-        self.greet();
+        if let Err(stop) = self.greet().await {
+            return stop;
+        }
         loop {
             let input = match self.input().await {
                 Ok(input) => input,
@@ -121,12 +126,16 @@ impl Session {
         }
     }
 
-    fn greet(&mut self) {
+    /// RFC 9051 §7.1: says who we are, and whether the client has to log in.
+    async fn greet(&mut self) -> Result<(), Stop> {
+        let known = self.info.has_public_key() && commands::authenticate::preauth(self).await?;
+        let state = if known { "PREAUTH" } else { "OK" };
         let capabilities = commands::capability::list(self);
         let host = self.shared.hostname.as_str();
         self.connection
             .out
-            .put_slice(format!("* OK [CAPABILITY {capabilities}] {host} ready\r\n").as_bytes());
+            .put_slice(format!("* {state} [CAPABILITY {capabilities}] {host} ready\r\n").as_bytes());
+        Ok(())
     }
 
     /// The next command.

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use mox_proto::auth::v1::authenticate_response::{Failure, Step as Answer, Success, failure::Reason};
-use mox_service::Exchange;
+use mox_service::{Attempt, Exchange};
 use mox_smtp::Reply;
 use mox_smtp::limits::AUTH_LINE;
 use mox_telemetry::TraceKind;
@@ -18,8 +18,12 @@ const OTHERS: [&str; 5] = ["SCRAM-SHA-256", "SCRAM-SHA-1", "CRAM-MD5", "PLAIN", 
 
 /// What can be used on this connection, best first.
 pub(crate) fn mechanisms(session: &Session) -> Vec<&'static str> {
-    PLUS.into_iter()
-        .filter(|_| session.info.binds_channel())
+    // With a certificate whose key may be registered.
+    let external = session.info.has_public_key().then_some("EXTERNAL");
+    let plus = PLUS.into_iter().filter(|_| session.info.binds_channel());
+    external
+        .into_iter()
+        .chain(plus)
         .chain(OTHERS)
         .collect()
 }
@@ -103,8 +107,16 @@ impl From<Status> for Failed {
 async fn converse(session: &mut Session, mechanism: &str, initial: Option<Bytes>) -> Result<Ended, Failed> {
     let place = &session.place;
     let store = &place.shared.store;
-    let started = Exchange::start(store, &session.info, "submission", &place.hostname, mechanism, initial).await;
-    let mut exchange = started?;
+    let client_id = session.ehlo.as_ref().map(ToString::to_string).unwrap_or_default();
+    let attempt = Attempt {
+        protocol: "submission",
+        host: &place.hostname,
+        client_id: &client_id,
+        mechanism,
+        initial_response: initial,
+        preauth: false,
+    };
+    let mut exchange = Exchange::start(store, &session.info, attempt).await?;
     loop {
         match exchange.next().await? {
             Answer::Failure(failure) => return Ok(Ended::Failure(failure)),
@@ -162,6 +174,10 @@ async fn refuse(session: &mut Session, mechanism: &'static str, failure: &Failur
         Reason::Disabled => Reply::new(525, (7, 13), failure.text.clone()),
         Reason::Rate => Reply::new(454, (7, 0), "too many failed logins, try again later"),
         Reason::ChannelBinding => Reply::new(535, (7, 8), "the connection is not the one that the client believes"),
+        Reason::Sessions => return Ok(Reply::new(454, (4, 7), format!("{}, try again later", failure.text))),
+        Reason::Credentials if mechanism == "EXTERNAL" => {
+            Reply::new(535, (7, 8), "the certificate is not registered for this user")
+        }
         Reason::Credentials | Reason::Unspecified => Reply::new(535, (7, 8), "name or password is wrong"),
     };
     session.failed_logins += 1;

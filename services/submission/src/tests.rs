@@ -81,6 +81,13 @@ impl AuthService for Store {
         Ok(Response::new(auth_api::RenewSessionsResponse { valid }))
     }
 
+    async fn describe_client(
+        &self,
+        _: Request<auth_api::DescribeClientRequest>,
+    ) -> Result<Response<auth_api::DescribeClientResponse>, Status> {
+        Ok(Response::new(auth_api::DescribeClientResponse {}))
+    }
+
     async fn end_session(
         &self,
         _: Request<auth_api::EndSessionRequest>,

@@ -5,3 +5,4 @@ pub mod describe;
 pub mod dnsrecords;
 pub mod printservice;
 pub mod test;
+pub mod tlspubkey;

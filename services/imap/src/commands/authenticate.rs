@@ -1,11 +1,13 @@
-//! AUTHENTICATE (RFC 9051 §6.2.2): a SASL exchange that the store decides.
+//! AUTHENTICATE (RFC 9051 §6.2.2): a SASL exchange that the store decides. And logging in by the certificate that the
+//! client showed, before it says anything.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{BufMut, Bytes};
 use mox_imap_proto::limits::SASL_LINE;
+use mox_proto::auth::v1::DescribeClientRequest;
 use mox_proto::auth::v1::authenticate_response::{Failure, Step as Answer, Success, failure::Reason};
-use mox_service::Exchange;
+use mox_service::{Attempt, Exchange};
 
 use crate::commands::capability;
 use crate::limits;
@@ -23,6 +25,64 @@ pub(super) async fn run(session: &mut Session, mechanism: &str, initial_response
         return Err(Reply::no("There is no such mechanism").into());
     }
     exchange(session, mechanism, initial_response).await
+}
+
+/// What a client said it is goes into the record of its login, which is now or was before.
+pub(crate) async fn identify(session: &mut Session, client_id: &str) {
+    let mut kept = client_id.to_owned();
+    kept.truncate(kept.floor_char_boundary(limits::CLIENT_ID));
+    match &session.login {
+        None => session.client_id = kept,
+        Some(login) => {
+            let request = DescribeClientRequest {
+                session: login.token.clone(),
+                client_id: kept,
+            };
+            // It is for people who look at the record only.
+            let _ = session.shared.auth().describe_client(request).await;
+        }
+    }
+}
+
+/// Logs in whose certificate speaks for it (RFC 9051 §7.1.4, PREAUTH). False: the client has to log in itself.
+///
+/// # Errors
+/// If the certificate is of an account that nobody may log in to.
+pub(crate) async fn preauth(session: &mut Session) -> Result<bool, Stop> {
+    let shared = &session.shared;
+    let attempt = Attempt {
+        protocol: "imap",
+        host: &shared.hostname,
+        mechanism: "EXTERNAL",
+        initial_response: Some(Bytes::new()),
+        preauth: true,
+        ..Attempt::default()
+    };
+    let answer = async { Exchange::start(&shared.store, &session.info, attempt).await?.next().await };
+    match answer.await {
+        Ok(Answer::Success(success)) => {
+            log_in(session, "preauth", success);
+            Ok(true)
+        }
+        Ok(Answer::Failure(failure)) => match failure.reason() {
+            Reason::Disabled => Err(Stop::Bye(disabled(&failure).into())),
+            Reason::Sessions => Err(Stop::Bye(failure.text.into())),
+            _ => Ok(false),
+        },
+        Ok(Answer::Challenge(_)) => Ok(false),
+        Err(error) => {
+            tracing::warn!(%error, "logging in by certificate");
+            Ok(false)
+        }
+    }
+}
+
+/// What the user of an account is told that nobody may log in to.
+fn disabled(failure: &Failure) -> String {
+    match failure.text.as_str() {
+        "" => "Logging in is disabled".to_owned(),
+        text => text.to_owned(),
+    }
 }
 
 /// Runs an exchange to its end, and logs in if it succeeds.
@@ -45,16 +105,15 @@ enum Ended {
 
 async fn converse(session: &mut Session, mechanism: &str, initial: Option<Bytes>) -> Result<Ended, Failed> {
     let shared = &session.shared;
-    let started = Exchange::start(
-        &shared.store,
-        &session.info,
-        "imap",
-        &shared.hostname,
+    let attempt = Attempt {
+        protocol: "imap",
+        host: &shared.hostname,
+        client_id: &session.client_id,
         mechanism,
-        initial,
-    )
-    .await;
-    let mut exchange = started?;
+        initial_response: initial,
+        preauth: false,
+    };
+    let mut exchange = Exchange::start(&shared.store, &session.info, attempt).await?;
     loop {
         match exchange.next().await? {
             Answer::Failure(failure) => return Ok(Ended::Failure(failure)),
@@ -102,6 +161,7 @@ fn log_in(session: &mut Session, mechanism: &str, success: Success) -> Reply {
         subscription,
     });
     session.failed_logins = 0;
+    session.client_id = String::new();
     Reply::ok("Logged in").code(format!("CAPABILITY {}", capability::list(session)))
 }
 
@@ -114,17 +174,15 @@ async fn refuse(session: &mut Session, mechanism: &str, failure: &Failure) -> Ou
         Reason::Mechanism => return Err(no("This mechanism can't be used with this account").into()),
         Reason::Malformed => return Err(Reply::bad("That is not what the mechanism says").into()),
         Reason::Aborted => return Err(no("Aborted").into()),
-        Reason::Disabled => {
-            let text = if failure.text.is_empty() {
-                "Logging in is disabled".into()
-            } else {
-                failure.text.clone()
-            };
-            Reply::no(text).code("CONTACTADMIN")
-        }
+        Reason::Disabled => Reply::no(disabled(failure)).code("CONTACTADMIN"),
+        Reason::Sessions => return Err(Reply::no(failure.text.clone()).code("LIMIT").into()),
         Reason::Rate => no("Too many failed logins, try again later").code("LIMIT"),
         Reason::ChannelBinding => {
             no("The connection is not the one that the client believes").code("AUTHENTICATIONFAILED")
+        }
+        // RFC 4422 appendix A: EXTERNAL knows no password.
+        Reason::Credentials if mechanism == "EXTERNAL" => {
+            no("The certificate is not registered for this user").code("AUTHENTICATIONFAILED")
         }
         Reason::Credentials | Reason::Unspecified => no("Name or password is wrong").code("AUTHENTICATIONFAILED"),
     };

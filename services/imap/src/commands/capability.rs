@@ -58,6 +58,8 @@ pub(crate) fn list(session: &Session) -> String {
 pub(super) fn mechanisms(session: &Session) -> Vec<&'static str> {
     let bound = session.info.binds_channel();
     let all = [
+        // With a certificate whose key may be registered.
+        ("EXTERNAL", session.info.has_public_key()),
         ("SCRAM-SHA-256-PLUS", bound),
         ("SCRAM-SHA-256", true),
         ("SCRAM-SHA-1-PLUS", bound),

@@ -1,7 +1,7 @@
 //! The commands, one file each.
 
 pub(crate) mod append;
-mod authenticate;
+pub(crate) mod authenticate;
 pub(crate) mod capability;
 mod close;
 mod copy;
@@ -48,7 +48,7 @@ pub(crate) async fn run(session: &mut Session, tag: &str, command: Command) -> O
             mechanism,
             initial_response,
         } => authenticate::run(session, &mechanism, initial_response).await,
-        Command::Id(pairs) => Ok(id::run(session, &pairs)),
+        Command::Id(pairs) => Ok(id::run(session, &pairs).await),
         Command::Enable(names) => enable::run(session, &names),
         Command::Select {
             mailbox,

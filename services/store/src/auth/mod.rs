@@ -26,6 +26,8 @@ mod recent;
 mod sessions;
 
 #[cfg(test)]
+mod external_tests;
+#[cfg(test)]
 mod tests;
 
 use bytes::Bytes;

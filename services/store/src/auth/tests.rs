@@ -19,17 +19,18 @@ use super::*;
 use crate::engine::{Db, Options, RocksEngine};
 use crate::registry::Registry;
 
-const PASSWORD: &str = "correct horse battery staple";
+pub(super) const PASSWORD: &str = "correct horse battery staple";
 
-struct Store {
-    registry: Registry,
-    sessions: Sessions,
-    authenticator: Authenticator,
-    hasher: Hasher,
+pub(super) struct Store {
+    pub(super) db: Db,
+    pub(super) registry: Registry,
+    pub(super) sessions: Sessions,
+    pub(super) authenticator: Authenticator,
+    pub(super) hasher: Hasher,
     _dir: tempfile::TempDir,
 }
 
-fn config(change: impl FnOnce(&mut Dynamic)) -> Dynamic {
+pub(super) fn config(change: impl FnOnce(&mut Dynamic)) -> Dynamic {
     let mut dynamic = Dynamic::default();
     let domain = Domain {
         localpart_catchall_separators: vec!["+".into()],
@@ -53,7 +54,11 @@ fn config(change: impl FnOnce(&mut Dynamic)) -> Dynamic {
 }
 
 impl Store {
-    async fn new(limits: Tiers) -> Self {
+    pub(super) async fn new(failures: Tiers) -> Self {
+        Self::with_limits(Limits { failures, sessions: 0 }).await
+    }
+
+    pub(super) async fn with_limits(limits: Limits) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let db: Db = Arc::new(RocksEngine::open(&Options::new(dir.path())).unwrap());
         let sessions = Sessions::default();
@@ -62,10 +67,6 @@ impl Store {
             .await
             .unwrap();
         let hasher = Hasher::new();
-        let limits = Limits {
-            failures: limits,
-            sessions: 0,
-        };
         let logins = Logins::default();
         let now = Arc::new(|| 1_800_000_000_000);
         let limits = [("imap".to_owned(), limits)].into();
@@ -74,6 +75,7 @@ impl Store {
             .await
             .unwrap();
         let store = Self {
+            db,
             registry,
             sessions,
             authenticator,
@@ -89,7 +91,7 @@ impl Store {
         store
     }
 
-    async fn commit(&self, dynamic: Dynamic) {
+    pub(super) async fn commit(&self, dynamic: Dynamic) {
         let snapshot = serde_json::to_vec(&dynamic).unwrap().into();
         let request = CommitConfigRequest {
             key: mox_rpc::key(),
@@ -99,12 +101,12 @@ impl Store {
         self.registry.commit(&request).await.unwrap();
     }
 
-    fn channel(&self, caller: &str) -> Channel {
+    pub(super) fn channel(&self, caller: &str) -> Channel {
         let routes = tonic::service::Routes::new(AuthApi::new(self.authenticator.clone()).server());
         Channel::in_process(routes, Identity::new(caller))
     }
 
-    async fn login_from(&self, ip: &str, mechanism: Mechanism, name: &str, password: &str) -> Result<Success, Failure> {
+    pub(super) async fn login_from(&self, ip: &str, mechanism: Mechanism, name: &str, password: &str) -> Result<Success, Failure> {
         let bindings = ChannelBindings {
             tls_exporter: Some(vec![7; 32]),
             tls_server_end_point: None,

@@ -57,12 +57,29 @@ impl Site {
         name: &str,
         versions: &[&'static rustls::SupportedProtocolVersion],
     ) -> (TlsInfo, Vec<u8>, Option<[u8; 32]>) {
+        self.handshake_with(tls, name, versions, None).await
+    }
+
+    /// As `handshake`, with a certificate of the client.
+    async fn handshake_with(
+        &self,
+        tls: &TlsAcceptorConfig,
+        name: &str,
+        versions: &[&'static rustls::SupportedProtocolVersion],
+        own: Option<(CertificateDer<'static>, &KeyPair)>,
+    ) -> (TlsInfo, Vec<u8>, Option<[u8; 32]>) {
         let (client, server) = tokio::io::duplex(1 << 16);
         let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .with_protocol_versions(versions)
             .unwrap()
-            .with_root_certificates(self.roots.clone())
-            .with_no_client_auth();
+            .with_root_certificates(self.roots.clone());
+        let config = match own {
+            None => config.with_no_client_auth(),
+            Some((certificate, key)) => {
+                let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
+                config.with_client_auth_cert(vec![certificate], key).unwrap()
+            }
+        };
         let serving = async {
             let (mut stream, info) = tls.accept(Box::new(server)).await.unwrap();
             let mut got = [0; 5];
@@ -182,4 +199,89 @@ async fn plain_text_is_an_error_and_silence_a_timeout() {
     tokio::time::pause();
     let (_client, server) = tokio::io::duplex(1000);
     assert!(matches!(tls.accept(Box::new(server)).await, Err(TlsError::Timeout)));
+}
+
+/// A certificate of a client, long out of date and for nothing.
+fn client_certificate(algorithm: &'static rcgen::SignatureAlgorithm) -> (CertificateDer<'static>, KeyPair) {
+    let key = KeyPair::generate_for(algorithm).unwrap();
+    let mut params = CertificateParams::default();
+    params.not_before = rcgen::date_time_ymd(1999, 1, 1);
+    params.not_after = rcgen::date_time_ymd(2000, 1, 1);
+    let certificate = params.self_signed(&key).unwrap().der().clone();
+    (certificate, key)
+}
+
+#[tokio::test]
+async fn clients_may_show_any_certificate_and_are_known_by_its_key() {
+    let mut site = Site::new();
+    site.write("first", &["localhost"]);
+    let tls = site.load(&["first"]).unwrap();
+    for algorithm in [
+        &rcgen::PKCS_ED25519,
+        &rcgen::PKCS_ECDSA_P256_SHA256,
+        &rcgen::PKCS_ECDSA_P384_SHA384,
+    ] {
+        let (certificate, key) = client_certificate(algorithm);
+        for versions in [TLS12, TLS13] {
+            let own = (certificate.clone(), &key);
+            let (info, ..) = site.handshake_with(&tls, "localhost", versions, Some(own)).await;
+            assert_eq!(info.peer_certificates, std::slice::from_ref(&certificate));
+            assert!(info.public_key().is_some());
+            assert_eq!(info.public_key(), public_key_digest(&certificate));
+            let (info, ..) = site.handshake(&tls, "localhost", versions).await;
+            assert_eq!(info.public_key(), None);
+        }
+    }
+    // Another certificate for the same key is the same client.
+    let (first, key) = client_certificate(&rcgen::PKCS_ED25519);
+    let second = CertificateParams::new(vec!["other".to_owned()]).unwrap().self_signed(&key).unwrap();
+    assert_ne!(&first, second.der());
+    assert_eq!(public_key_digest(&first), public_key_digest(second.der()));
+    assert_eq!(public_key_digest(b"no certificate"), None);
+}
+
+#[tokio::test]
+async fn clients_are_not_asked_where_that_is_off() {
+    let mut site = Site::new();
+    site.write("first", &["localhost"]);
+    let options = TlsOptions {
+        client_certificates: false,
+        ..ASK
+    };
+    let tls = TlsAcceptorConfig::load(&Site::listener(&["first"]), site.folder.path(), options).unwrap();
+    let (certificate, key) = client_certificate(&rcgen::PKCS_ED25519);
+    let (info, ..) = site
+        .handshake_with(&tls, "localhost", TLS13, Some((certificate, &key)))
+        .await;
+    assert!(info.peer_certificates.is_empty());
+}
+
+#[tokio::test]
+async fn who_has_not_the_private_key_is_refused() {
+    let mut site = Site::new();
+    site.write("first", &["localhost"]);
+    let tls = site.load(&["first"]).unwrap();
+    let (certificate, _) = client_certificate(&rcgen::PKCS_ED25519);
+    let (_, other) = client_certificate(&rcgen::PKCS_ED25519);
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let key = PrivateKeyDer::Pkcs8(other.serialize_der().into());
+    let key = provider.key_provider.load_private_key(key).unwrap();
+    for versions in [TLS12, TLS13] {
+        let stolen = CertifiedKey::new(vec![certificate.clone()], key.clone());
+        let config = ClientConfig::builder_with_provider(provider.clone())
+            .with_protocol_versions(versions)
+            .unwrap()
+            .with_root_certificates(site.roots.clone())
+            .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(stolen)));
+        let (client, server) = tokio::io::duplex(1 << 16);
+        let connecting = async {
+            let connector = TlsConnector::from(Arc::new(config));
+            let stream = connector.connect(ServerName::try_from("localhost").unwrap(), client).await;
+            if let Ok(mut stream) = stream {
+                let _ = stream.read(&mut [0; 1]).await;
+            }
+        };
+        let (accepted, ()) = tokio::join!(tls.accept(Box::new(server)), connecting);
+        assert!(accepted.is_err());
+    }
 }
