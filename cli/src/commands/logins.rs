@@ -79,8 +79,19 @@ fn logins(context: &Context, matches: &ArgMatches) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let mut table = Table::new(&[
-        "LAST", "FIRST", "COUNT", "RESULT", "ACCOUNT", "LOGIN", "REMOTE", "LOCAL", "PROTOCOL", "MECHANISM", "CLIENT",
-        "TLS", "KEY",
+        "LAST",
+        "FIRST",
+        "COUNT",
+        "RESULT",
+        "ACCOUNT",
+        "LOGIN",
+        "REMOTE",
+        "LOCAL",
+        "PROTOCOL",
+        "MECHANISM",
+        "CLIENT",
+        "TLS",
+        "KEY",
     ]);
     let shown = |text: &str| if text.is_empty() { "-" } else { text }.to_owned();
     for login in &logins {

@@ -196,7 +196,13 @@ impl Service {
         };
         let contents = Contents::new(db.clone(), Arc::new(EngineBlobs::new(db.clone())), millis.clone());
         let accounts = Accounts::new(db.clone(), quota, seconds, account::INDEX_BYTES);
-        let queue = Queue::new(db.clone(), contents.clone(), accounts.clone(), bus.clone(), millis.clone());
+        let queue = Queue::new(
+            db.clone(),
+            contents.clone(),
+            accounts.clone(),
+            bus.clone(),
+            millis.clone(),
+        );
         let logins = Logins::default();
         let journal = Journal::new(db.clone(), clock.clone(), sessions.clone(), logins.clone());
         journal.restore(&registry).await?;

@@ -21,11 +21,7 @@ pub(crate) fn mechanisms(session: &Session) -> Vec<&'static str> {
     // With a certificate whose key may be registered.
     let external = session.info.has_public_key().then_some("EXTERNAL");
     let plus = PLUS.into_iter().filter(|_| session.info.binds_channel());
-    external
-        .into_iter()
-        .chain(plus)
-        .chain(OTHERS)
-        .collect()
+    external.into_iter().chain(plus).chain(OTHERS).collect()
 }
 
 pub(crate) async fn run(session: &mut Session, mechanism: &str, initial: Option<String>) -> Result<Reply, Stop> {

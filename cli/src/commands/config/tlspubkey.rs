@@ -85,12 +85,7 @@ pub const GET: Command = Command {
     parameters: "fingerprint",
     help: "Print a public key that logs in by a TLS client certificate.\n\n\
            With its kind, name, account and login address, and the certificate that it was added with, in PEM.",
-    arguments: || {
-        vec![
-            parameter("fingerprint"),
-            flag("json", "Print a JSON object."),
-        ]
-    },
+    arguments: || vec![parameter("fingerprint"), flag("json", "Print a JSON object.")],
     run: get,
 };
 
@@ -151,9 +146,10 @@ fn add(context: &Context, matches: &ArgMatches) -> Result<ExitCode> {
         no_imap_preauth: matches.get_flag("no-imap-preauth"),
         certificate: certificate.into(),
     };
-    let answer = control::call(context, |mut client| async move {
-        client.add_tls_public_key(request).await
-    })?;
+    let answer = control::call(
+        context,
+        |mut client| async move { client.add_tls_public_key(request).await },
+    )?;
     let key = answer.into_inner().key.unwrap_or_default();
     println!(
         "public key {} ({}) logs in to account {} as {}",
@@ -325,7 +321,10 @@ mod tests {
         }
         assert_eq!(read(&made.both), read(&made.key) + &read(&made.certificate));
         let certificate = CertificateDer::from_pem_slice(read(&made.both).as_bytes()).unwrap();
-        assert_eq!(pem(&certificate).replace('\n', ""), read(&made.certificate).replace(['\r', '\n'], ""));
+        assert_eq!(
+            pem(&certificate).replace('\n', ""),
+            read(&made.certificate).replace(['\r', '\n'], "")
+        );
         let digest = public_key_digest(&certificate).unwrap();
         assert_eq!(URL_SAFE_NO_PAD.encode(digest), made.fingerprint);
         assert!(generate(&stem, now).is_err(), "nothing is overwritten");

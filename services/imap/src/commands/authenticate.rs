@@ -58,7 +58,12 @@ pub(crate) async fn preauth(session: &mut Session) -> Result<bool, Stop> {
         preauth: true,
         ..Attempt::default()
     };
-    let answer = async { Exchange::start(&shared.store, &session.info, attempt).await?.next().await };
+    let answer = async {
+        Exchange::start(&shared.store, &session.info, attempt)
+            .await?
+            .next()
+            .await
+    };
     match answer.await {
         Ok(Answer::Success(success)) => {
             log_in(session, "preauth", success);

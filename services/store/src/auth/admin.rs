@@ -133,7 +133,10 @@ impl AuthAdminService for AuthAdminApi {
         let fingerprint = public_keys::fingerprint(&request.get_ref().fingerprint)?;
         public_keys::remove(&self.db, &fingerprint).await?;
         self.sessions.revoke_public_key(&fingerprint);
-        tracing::info!(fingerprint = URL_SAFE_NO_PAD.encode(fingerprint), "TLS public key removed");
+        tracing::info!(
+            fingerprint = URL_SAFE_NO_PAD.encode(fingerprint),
+            "TLS public key removed"
+        );
         Ok(Response::new(api::RemovePublicKeyResponse {}))
     }
 

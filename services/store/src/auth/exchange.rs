@@ -202,7 +202,9 @@ impl Conclusion<'_> {
         };
         let attempt = (self.attempt(found, "ok"), self.authenticator.now());
         let most = self.authenticator.limits(&self.start.protocol).sessions;
-        let begun = inner.sessions.begin_kept(info, caller.clone(), account.basis, attempt, most);
+        let begun = inner
+            .sessions
+            .begin_kept(info, caller.clone(), account.basis, attempt, most);
         let token = match begun {
             Ok(token) => token,
             Err(Full::Store) => return Err(Status::resource_exhausted("too many sessions, try again later")),

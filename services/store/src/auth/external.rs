@@ -36,9 +36,13 @@ pub(super) async fn decide(
     found: &mut Found,
 ) -> Result<Result<Account, Reason>, Status> {
     let inner = &authenticator.0;
-    let Some(key) = key else { return Ok(Err(Reason::Credentials)) };
+    let Some(key) = key else {
+        return Ok(Err(Reason::Credentials));
+    };
     found.public_key = Some(key);
-    let Ok(identity) = std::str::from_utf8(identity) else { return Ok(Err(Reason::Malformed)) };
+    let Ok(identity) = std::str::from_utf8(identity) else {
+        return Ok(Err(Reason::Malformed));
+    };
     let Some(known) = public_keys::find(&inner.db, &key).await? else {
         found.login_address = super::logins::text(identity);
         return Ok(Err(Reason::Credentials));
@@ -59,7 +63,9 @@ pub(super) async fn decide(
     // Both must be the account's by now: the key's own address may have been given to another.
     let committed = inner.registry.current();
     for address in [&own, &wanted] {
-        let account = Address::from_str(address).ok().and_then(|address| committed.login(&address));
+        let account = Address::from_str(address)
+            .ok()
+            .and_then(|address| committed.login(&address));
         if account.is_none_or(|(account, _)| account != known.account) {
             return Ok(Err(Reason::Credentials));
         }

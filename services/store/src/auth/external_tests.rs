@@ -89,7 +89,10 @@ impl Store {
     }
 
     async fn refused(&self, certificate: Option<&[u8]>, identity: &[u8], preauth: bool) -> Reason {
-        self.external(certificate, identity, preauth).await.unwrap_err().reason()
+        self.external(certificate, identity, preauth)
+            .await
+            .unwrap_err()
+            .reason()
     }
 
     async fn logins(&self, account: &str, unknown: bool) -> Vec<api::Login> {
@@ -131,8 +134,15 @@ async fn a_registered_key_logs_in_as_its_account_and_as_nobody_else() {
         assert_eq!((key.account.as_str(), key.name.as_str()), ("mox", "my laptop"));
         for identity in ["", "user@example.org", "USER@example.org", "user+tag@example.org"] {
             let success = store.external(Some(&own), identity.as_bytes(), false).await.unwrap();
-            let wanted = if identity.is_empty() { "user@example.org" } else { identity };
-            assert_eq!((success.account.as_str(), success.login_address.as_str()), ("mox", wanted));
+            let wanted = if identity.is_empty() {
+                "user@example.org"
+            } else {
+                identity
+            };
+            assert_eq!(
+                (success.account.as_str(), success.login_address.as_str()),
+                ("mox", wanted)
+            );
             assert!(store.alive(&store.sessions, &success).await);
         }
         for identity in ["silent@example.org", "nobody@example.org", "mox", "user@example.net"] {
@@ -143,15 +153,24 @@ async fn a_registered_key_logs_in_as_its_account_and_as_nobody_else() {
         assert_eq!(store.refused(Some(&own), b"a\0b", false).await, Reason::Malformed);
     }
     assert_eq!(store.refused(None, b"", false).await, Reason::Credentials);
-    assert_eq!(store.refused(None, b"user@example.org", false).await, Reason::Credentials);
+    assert_eq!(
+        store.refused(None, b"user@example.org", false).await,
+        Reason::Credentials
+    );
 }
 
 #[tokio::test]
 async fn keys_are_added_to_logins_once_and_their_sessions_end_with_them() {
     let store = Store::new([0; 3]).await;
     let own = certificate(&rcgen::PKCS_ED25519);
-    assert_eq!(store.add_key("nobody@example.org", &own, false).await.unwrap_err(), Code::NotFound);
-    assert_eq!(store.add_key("user", &own, false).await.unwrap_err(), Code::InvalidArgument);
+    assert_eq!(
+        store.add_key("nobody@example.org", &own, false).await.unwrap_err(),
+        Code::NotFound
+    );
+    assert_eq!(
+        store.add_key("user", &own, false).await.unwrap_err(),
+        Code::InvalidArgument
+    );
     let junk = Bytes::from_static(b"junk");
     let added = store.add_key("user@example.org", &junk, false).await;
     assert_eq!(added.unwrap_err(), Code::InvalidArgument);
@@ -167,7 +186,10 @@ async fn keys_are_added_to_logins_once_and_their_sessions_end_with_them() {
     store.remove_key(&own).await.unwrap();
     assert!(revoked.try_recv().is_ok());
     assert!(!store.alive(&store.sessions, &by_key).await);
-    assert!(store.alive(&store.sessions, &by_password).await, "the password is good still");
+    assert!(
+        store.alive(&store.sessions, &by_password).await,
+        "the password is good still"
+    );
     assert_eq!(store.remove_key(&own).await.unwrap_err(), Code::NotFound);
     assert_eq!(store.refused(Some(&own), b"", false).await, Reason::Credentials);
 }
@@ -256,7 +278,9 @@ async fn sessions_of_disabled_accounts_are_not_taken_up() {
     let success = login().await.unwrap();
     store.journal().write().await.unwrap();
     store
-        .commit(config(|c| c.accounts.get_mut("mox").unwrap().login_disabled = "call us".into()))
+        .commit(config(|c| {
+            c.accounts.get_mut("mox").unwrap().login_disabled = "call us".into()
+        }))
         .await;
     assert!(!store.alive(&store.restarted().await, &success).await);
 }
@@ -276,12 +300,22 @@ async fn every_login_is_recorded_with_its_result() {
         session: success.session,
         client_id: "mutt 2".into(),
     };
-    AuthServiceClient::new(store.channel("imap")).describe_client(request).await.unwrap();
+    AuthServiceClient::new(store.channel("imap"))
+        .describe_client(request)
+        .await
+        .unwrap();
     let mut logins = store.logins("mox", false).await;
     logins.sort_by_key(|login| login.count);
     let shown: Vec<_> = logins
         .iter()
-        .map(|l| (l.count, l.result.as_str(), l.client_id.as_str(), l.login_address.as_str()))
+        .map(|l| {
+            (
+                l.count,
+                l.result.as_str(),
+                l.client_id.as_str(),
+                l.login_address.as_str(),
+            )
+        })
         .collect();
     let expected = [
         (1, "ok", "mutt 2", "user@example.org"),
@@ -290,7 +324,10 @@ async fn every_login_is_recorded_with_its_result() {
     assert_eq!(shown, expected);
     let unknown = store.logins("", true).await;
     assert_eq!(unknown.len(), 1);
-    assert_eq!((unknown[0].account.as_str(), unknown[0].login_address.as_str()), ("", "nobody@example.org"));
+    assert_eq!(
+        (unknown[0].account.as_str(), unknown[0].login_address.as_str()),
+        ("", "nobody@example.org")
+    );
     assert_eq!(store.logins("", false).await.len(), 3);
 }
 

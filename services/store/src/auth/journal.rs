@@ -132,10 +132,18 @@ impl Journal {
     }
 
     async fn restore_one(&self, registry: &Registry, key: &[u8], value: Bytes) -> Result<Option<()>, EngineError> {
-        let Some(digest) = keys::parse_session(key) else { return Ok(None) };
-        let Ok(kept) = record::Session::decode(value) else { return Ok(None) };
-        let Ok(account) = AccountId::try_from(&kept.account_id) else { return Ok(None) };
-        let Ok(left) = u64::try_from(kept.expires - self.now()) else { return Ok(None) };
+        let Some(digest) = keys::parse_session(key) else {
+            return Ok(None);
+        };
+        let Ok(kept) = record::Session::decode(value) else {
+            return Ok(None);
+        };
+        let Ok(account) = AccountId::try_from(&kept.account_id) else {
+            return Ok(None);
+        };
+        let Ok(left) = u64::try_from(kept.expires - self.now()) else {
+            return Ok(None);
+        };
         let basis = Basis {
             credentials: kept.credentials_version,
             public_key: <[u8; 32]>::try_from(kept.public_key.as_ref())

@@ -223,7 +223,9 @@ impl Logins {
                 .as_ref()
                 .and_then(|value| record::Login::decode(value.data.clone()).ok())
                 .unwrap_or_else(|| attempt.record(count));
-            let total = i64::try_from(kept.count).unwrap_or(i64::MAX).saturating_add(count.count);
+            let total = i64::try_from(kept.count)
+                .unwrap_or(i64::MAX)
+                .saturating_add(count.count);
             commit.require_unchanged(key.clone(), before.as_ref());
             if total <= 0 {
                 if before.is_some() {
@@ -376,7 +378,11 @@ mod tests {
             .into_iter()
             .map(|l| (l.first, l.last, l.count, l.result))
             .collect();
-        let expected = [(10, 30, 3, "badcreds"), (40, 40, 1, "ok"), (DAY + 1, DAY + 1, 1, "badcreds")];
+        let expected = [
+            (10, 30, 3, "badcreds"),
+            (40, 40, 1, "ok"),
+            (DAY + 1, DAY + 1, 1, "badcreds"),
+        ];
         assert_eq!(found, expected.map(|(f, l, c, r)| (f, l, c, r.to_owned())));
     }
 
@@ -392,7 +398,14 @@ mod tests {
         logins.amend(attempt("a", "ok"), 10, "mutt".into());
         logins.write(&db).await.unwrap();
         let found: Vec<_> = all(&db).await.into_iter().map(|l| (l.count, l.client_id)).collect();
-        assert_eq!(found, [(1, "mutt".to_owned()), (1, String::new())].map(|(c, id)| (c, id)).into_iter().rev().collect::<Vec<_>>());
+        assert_eq!(
+            found,
+            [(1, "mutt".to_owned()), (1, String::new())]
+                .map(|(c, id)| (c, id))
+                .into_iter()
+                .rev()
+                .collect::<Vec<_>>()
+        );
         logins.amend(attempt("a", "ok"), 11, "mutt".into());
         logins.write(&db).await.unwrap();
         let found: Vec<_> = all(&db).await.into_iter().map(|l| (l.count, l.client_id)).collect();
@@ -417,7 +430,10 @@ mod tests {
         let mut count = 0;
         let mut left = Some(keys::logins_all());
         while let Some(range) = left {
-            let page = db.scan(range.clone(), Limit::default(), Order::Ascending).await.unwrap();
+            let page = db
+                .scan(range.clone(), Limit::default(), Order::Ascending)
+                .await
+                .unwrap();
             left = page.rest(&range);
             count += page.rows.len();
         }

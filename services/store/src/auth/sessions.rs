@@ -366,7 +366,14 @@ impl Sessions {
     }
 
     /// Takes up a session that was kept. False if there is no room.
-    pub(super) fn restore(&self, key: Hashed, info: SessionInfo, caller: Identity, basis: Basis, left: Duration) -> bool {
+    pub(super) fn restore(
+        &self,
+        key: Hashed,
+        info: SessionInfo,
+        caller: Identity,
+        basis: Basis,
+        left: Duration,
+    ) -> bool {
         let mut state = self.0.sessions.lock();
         if state.by_token.len() >= SESSIONS_MAX {
             return false;

@@ -106,7 +106,13 @@ impl Store {
         Channel::in_process(routes, Identity::new(caller))
     }
 
-    pub(super) async fn login_from(&self, ip: &str, mechanism: Mechanism, name: &str, password: &str) -> Result<Success, Failure> {
+    pub(super) async fn login_from(
+        &self,
+        ip: &str,
+        mechanism: Mechanism,
+        name: &str,
+        password: &str,
+    ) -> Result<Success, Failure> {
         let bindings = ChannelBindings {
             tls_exporter: Some(vec![7; 32]),
             tls_server_end_point: None,

@@ -234,7 +234,10 @@ async fn clients_may_show_any_certificate_and_are_known_by_its_key() {
     }
     // Another certificate for the same key is the same client.
     let (first, key) = client_certificate(&rcgen::PKCS_ED25519);
-    let second = CertificateParams::new(vec!["other".to_owned()]).unwrap().self_signed(&key).unwrap();
+    let second = CertificateParams::new(vec!["other".to_owned()])
+        .unwrap()
+        .self_signed(&key)
+        .unwrap();
     assert_ne!(&first, second.der());
     assert_eq!(public_key_digest(&first), public_key_digest(second.der()));
     assert_eq!(public_key_digest(b"no certificate"), None);
@@ -276,7 +279,9 @@ async fn who_has_not_the_private_key_is_refused() {
         let (client, server) = tokio::io::duplex(1 << 16);
         let connecting = async {
             let connector = TlsConnector::from(Arc::new(config));
-            let stream = connector.connect(ServerName::try_from("localhost").unwrap(), client).await;
+            let stream = connector
+                .connect(ServerName::try_from("localhost").unwrap(), client)
+                .await;
             if let Ok(mut stream) = stream {
                 let _ = stream.read(&mut [0; 1]).await;
             }
