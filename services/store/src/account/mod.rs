@@ -33,7 +33,7 @@ use mox_types::AccountId;
 use parking_lot::{Mutex, RwLock};
 
 pub use cache::Slot;
-pub use changes::{Changes, changes};
+pub use changes::{AccountChanges, Changes, MailboxChanges, account_changes, changes};
 pub use create::init;
 pub use error::AccountError;
 pub use flags::{ALL_BITS, DELETED, KeywordTable, SEEN, Wanted};

@@ -9,7 +9,7 @@ use tonic::Status;
 
 use super::{Mail, mailbox_id};
 use crate::account::{
-    AccountError, Columns, FromSnapshot, Packer, RANGES_MAX, changes, normalize, ranges_from, read_rows,
+    AccountError, Columns, FromSnapshot, Packer, RANGES_MAX, account_changes, changes, normalize, ranges_from, read_rows,
 };
 use crate::keys;
 
@@ -134,5 +134,59 @@ impl Mail {
             uid_next,
             ..Default::default()
         })
+    }
+
+    pub(super) async fn do_list_account_changes(
+        &self,
+        account: AccountId,
+        request: &mail::ListAccountChangesRequest,
+    ) -> Result<mail::ListAccountChangesResponse, Status> {
+        let since = request.since_modseq;
+        // Most of the time there is nothing, which the state says without reading the log.
+        let state = self.accounts.state(account, 0).await?;
+        if since > state.modseq() {
+            return Err(AccountError::Behind.into());
+        }
+        if since == state.modseq() {
+            return Ok(mail::ListAccountChangesResponse {
+                modseq: since,
+                ..Default::default()
+            });
+        }
+        let snapshot = self.accounts.db().snapshot().await.map_err(AccountError::from)?;
+        let value = snapshot.get(keys::account(account)).await.map_err(AccountError::from)?;
+        let value = value.ok_or(AccountError::AccountGone)?;
+        let account_record = record::Account::decode(value.data).map_err(|_| AccountError::Damaged("an account"))?;
+        if since < account_record.log_watermark {
+            return Ok(mail::ListAccountChangesResponse {
+                modseq: account_record.modseq,
+                resync: true,
+                ..Default::default()
+            });
+        }
+        let found = account_changes(&*snapshot, account, since).await?;
+        drop(snapshot);
+        // Read later than the log, so that it has all mailboxes that the log names, unless they are gone by now.
+        let state = self.accounts.state(account, 0).await?;
+        let mut answer = mail::ListAccountChangesResponse {
+            subscriptions: found.subscriptions,
+            server_metadata: found.server_metadata,
+            modseq: found.modseq,
+            more: found.more,
+            ..Default::default()
+        };
+        for changes in found.mailboxes {
+            answer
+                .mailboxes
+                .push(mail::list_account_changes_response::ChangedMailbox {
+                    mailbox_id: changes.id.to_bytes(),
+                    mailbox: state.mailboxes.get(&changes.id).map(|m| state.shown(m)),
+                    itself: changes.itself,
+                    metadata: changes.metadata,
+                    changed: changes.changed,
+                    vanished: changes.vanished,
+                });
+        }
+        Ok(answer)
     }
 }

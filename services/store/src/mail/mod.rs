@@ -10,12 +10,15 @@ mod listing;
 mod mailboxes;
 mod messages;
 mod search;
+mod sort;
+mod thread;
 mod watch;
 
 #[cfg(test)]
 pub(crate) mod tests;
 
 use std::pin::Pin;
+use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use futures::Stream;
@@ -39,6 +42,7 @@ pub struct Mail {
     accounts: Accounts,
     contents: Contents,
     sessions: Sessions,
+    columns: Arc<sort::Columns>,
 }
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -51,6 +55,7 @@ impl Mail {
             accounts,
             contents,
             sessions,
+            columns: Arc::default(),
         }
     }
 
@@ -100,6 +105,8 @@ use digest;
 #[tonic::async_trait]
 impl MailService for Mail {
     type ReadContentsStream = Answers<mail::ReadContentsResponse>;
+    type SortStream = Answers<mail::SortResponse>;
+    type ThreadStream = Answers<mail::ThreadResponse>;
     type WatchStream = Answers<mail::WatchResponse>;
 
     async fn upload(
@@ -220,6 +227,26 @@ impl MailService for Mail {
     async fn search(&self, request: Request<mail::SearchRequest>) -> Result<Response<mail::SearchResponse>, Status> {
         let account = self.account(&request, &request.get_ref().session).await?;
         self.do_search(account, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn sort(&self, request: Request<mail::SortRequest>) -> Result<Response<Self::SortStream>, Status> {
+        let account = self.account(&request, &request.get_ref().session).await?;
+        self.do_sort(account, request.into_inner()).map(Response::new)
+    }
+
+    async fn thread(&self, request: Request<mail::ThreadRequest>) -> Result<Response<Self::ThreadStream>, Status> {
+        let account = self.account(&request, &request.get_ref().session).await?;
+        self.do_thread(account, request.into_inner()).map(Response::new)
+    }
+
+    async fn list_account_changes(
+        &self,
+        request: Request<mail::ListAccountChangesRequest>,
+    ) -> Result<Response<mail::ListAccountChangesResponse>, Status> {
+        let account = self.account(&request, &request.get_ref().session).await?;
+        self.do_list_account_changes(account, request.get_ref())
+            .await
+            .map(Response::new)
     }
 
     async fn append(&self, request: Request<mail::AppendRequest>) -> Result<Response<mail::AppendResponse>, Status> {
