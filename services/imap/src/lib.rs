@@ -25,6 +25,7 @@ mod changes;
 mod commands;
 mod connection;
 mod enabled;
+mod esearch;
 mod fetch;
 mod limits;
 mod metrics;

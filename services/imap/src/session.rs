@@ -286,12 +286,22 @@ impl Session {
             return Ok(());
         };
         // RFC 9051 §7.5.1: sequence numbers must not change under a command that uses them.
-        let may_expunge = !matches!(name, "FETCH" | "STORE" | "SEARCH");
+        let may_expunge = !matches!(name, "FETCH" | "STORE" | "SEARCH" | "SORT" | "THREAD");
         // The hint may be late, which is well for what only happens to be a chance to tell. A client that asks, or
         // has changed something, is told what is true now.
         let must_ask = !matches!(
             name,
-            "FETCH" | "UID FETCH" | "SEARCH" | "UID SEARCH" | "" | "SELECT" | "EXAMINE"
+            "FETCH"
+                | "UID FETCH"
+                | "SEARCH"
+                | "UID SEARCH"
+                | "SORT"
+                | "UID SORT"
+                | "THREAD"
+                | "UID THREAD"
+                | ""
+                | "SELECT"
+                | "EXAMINE"
         );
         let hint = login.subscription.hint();
         if hint.revoked {

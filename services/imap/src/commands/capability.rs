@@ -6,7 +6,7 @@ use crate::reply::Reply;
 use crate::session::Session;
 
 /// What holds in every state. Only what works is here.
-const ALWAYS: [&str; 18] = [
+const ALWAYS: &[&str] = &[
     "IMAP4rev1",
     "LITERAL+",
     "SASL-IR",
@@ -25,11 +25,18 @@ const ALWAYS: [&str; 18] = [
     "ESEARCH",
     "WITHIN",
     "STATUS=SIZE",
+    "SORT",
+    "SORT=DISPLAY",
+    "ESORT",
+    "THREAD=ORDEREDSUBJECT",
+    "THREAD=REFERENCES",
+    "I18NLEVEL=1",
+    "PARTIAL",
 ];
 
 /// The capabilities of now, apart by spaces.
 pub(crate) fn list(session: &Session) -> String {
-    let mut out: Vec<String> = ALWAYS.map(str::to_owned).to_vec();
+    let mut out: Vec<String> = ALWAYS.iter().map(|name| (*name).to_owned()).collect();
     out.push(format!("APPENDLIMIT={}", crate::limits::APPEND));
     match &session.login {
         Some(login) => {

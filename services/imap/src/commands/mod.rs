@@ -23,10 +23,12 @@ mod rename;
 mod resync;
 mod search;
 mod select;
+pub(crate) mod sort;
 mod starttls;
 mod status;
 mod store;
 mod subscribe;
+mod thread;
 mod unselect;
 
 use mox_imap_proto::{Command, NumberSet, SequenceSet};
@@ -78,11 +80,11 @@ pub(crate) async fn run(session: &mut Session, tag: &str, command: Command) -> O
         Command::Store(store, uid) => store::run(session, tag, &store, uid).await,
         Command::Copy(copy, uid) => copy::run(session, tag, &copy, uid, copy::Kind::Copy).await,
         Command::Move(copy, uid) => copy::run(session, tag, &copy, uid, copy::Kind::Move).await,
-        Command::Sort(..)
-        | Command::Thread(..)
-        | Command::MultiSearch(_)
-        | Command::CancelUpdate(_)
-        | Command::Notify(_) => Err(Reply::bad("This command is not offered").into()),
+        Command::Sort(sort, uid) => sort::run(session, tag, &sort, uid).await,
+        Command::Thread(thread, uid) => thread::run(session, tag, &thread, uid).await,
+        Command::MultiSearch(_) | Command::CancelUpdate(_) | Command::Notify(_) => {
+            Err(Reply::bad("This command is not offered").into())
+        }
     }
 }
 

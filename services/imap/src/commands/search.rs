@@ -1,14 +1,14 @@
 //! SEARCH (RFC 9051 §6.4.4, RFC 3501 §6.4.4, RFC 4731, RFC 5182, RFC 7162 §3.1.5).
 
-use bytes::{BufMut, BytesMut};
+use bytes::BufMut;
 use mox_imap_proto::NumberSet;
 use mox_imap_proto::search::{Return, Search};
-use mox_imap_proto::window::Window;
-use mox_imap_proto::write::{put_number, put_string};
+use mox_imap_proto::write::put_number;
 use mox_proto::mail::v1::{Column, ListRowsRequest, SearchRequest};
 
 use crate::commands::{Limited, limit, uid_required};
 use crate::enabled::Extension;
+use crate::esearch::{self, Results};
 use crate::limits;
 use crate::progress::Progress;
 use crate::reply::{Condition, Failed, Outcome, Reply};
@@ -220,51 +220,8 @@ fn write_extended(
     modseq: Option<u64>,
 ) {
     let out = &mut session.connection.out;
-    out.put_slice(b"* ESEARCH (TAG ");
-    put_string(out, tag.as_bytes(), false);
-    out.put_u8(b')');
-    if uid {
-        out.put_slice(b" UID");
-    }
-    let mut number = |name: &[u8], value: u64| {
-        out.put_slice(name);
-        put_number(out, value);
-    };
-    // MIN, MAX and ALL are left out where nothing was found.
-    if let (true, Some(first)) = (returns.min, found.first()) {
-        number(b" MIN ", first.into());
-    }
-    if let (true, Some(last)) = (returns.max, found.last()) {
-        number(b" MAX ", last.into());
-    }
-    if returns.count {
-        number(b" COUNT ", found.count());
-    }
-    if let Some(modseq) = modseq {
-        number(b" MODSEQ ", modseq);
-    }
-    if returns.all && !found.is_empty() {
-        out.put_slice(b" ALL ");
-        found.write(out);
-    }
-    if let Some(window) = returns.partial {
-        write_partial(window, found, out);
-    }
-    out.put_slice(b"\r\n");
-}
-
-/// RFC 9394 §3.1: the window as it was asked for, and what is in it.
-fn write_partial(window: Window, found: &NumberSet, out: &mut BytesMut) {
-    out.put_slice(b" PARTIAL (");
-    window.write(out);
-    out.put_u8(b' ');
-    let part = found.slice(window.of(found.count()));
-    if part.is_empty() {
-        out.put_slice(b"NIL");
-    } else {
-        part.write(out);
-    }
-    out.put_u8(b')');
+    esearch::begin(tag, uid, out);
+    esearch::data(&returns, Results::Set(found), modseq, out);
 }
 
 #[cfg(test)]

@@ -9,7 +9,8 @@ use tonic::Status;
 
 use super::{Mail, mailbox_id};
 use crate::account::{
-    AccountError, Columns, FromSnapshot, Packer, RANGES_MAX, account_changes, changes, normalize, ranges_from, read_rows,
+    AccountError, Columns, FromSnapshot, Packer, RANGES_MAX, account_changes, changes, normalize, ranges_from,
+    read_rows,
 };
 use crate::keys;
 

@@ -133,7 +133,9 @@ impl Mail {
                 headers.push(Headers::decode(computed).map_err(|_| AccountError::Damaged("a message's structure"))?);
             }
             if column == Column::Ids {
-                let old: Vec<usize> = (0..headers.len()).filter(|n| headers[*n].references.is_none()).collect();
+                let old: Vec<usize> = (0..headers.len())
+                    .filter(|n| headers[*n].references.is_none())
+                    .collect();
                 let old_ids: Vec<_> = old.iter().map(|n| ids[*n]).collect();
                 for (n, message) in old.into_iter().zip(records(&reader, account, &old_ids).await?) {
                     let content = ContentId::try_from(&message.content_id);

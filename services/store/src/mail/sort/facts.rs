@@ -154,12 +154,18 @@ fn mailbox(addresses: &[EnvelopeAddress], out: &mut Vec<u8>) {
 /// RFC 5957 §3: the name, or else the address.
 fn display(addresses: &[EnvelopeAddress], out: &mut Vec<u8>) {
     let Some(first) = addresses.first() else { return };
-    let name = first.name.as_deref().map(mox_message::decode_header).unwrap_or_default();
+    let name = first
+        .name
+        .as_deref()
+        .map(mox_message::decode_header)
+        .unwrap_or_default();
     if !name.is_empty() {
         out.extend(casemap(&name));
         return;
     }
-    let Some(mailbox) = first.mailbox.as_deref() else { return };
+    let Some(mailbox) = first.mailbox.as_deref() else {
+        return;
+    };
     let mut address = String::from_utf8_lossy(mailbox).into_owned();
     if let Some(host) = first.host.as_deref() {
         address.push('@');

@@ -206,7 +206,15 @@ mod tests {
             assert_eq!(sort(&rows, &by(criteria), &columns), want, "{criteria:?}");
         }
         // What has gone from a column is left out.
-        let more = [&rows[..], &[Row { uid: 9, size: 1, received: 1 }]].concat();
+        let more = [
+            &rows[..],
+            &[Row {
+                uid: 9,
+                size: 1,
+                received: 1,
+            }],
+        ]
+        .concat();
         assert_eq!(sort(&more, &by(&[(C::Date, false)]), &columns).len(), 4);
     }
 

@@ -97,7 +97,9 @@ mod tests {
     use super::*;
 
     fn list(value: &str) -> Vec<String> {
-        parse(value.as_bytes()).map(|id| String::from_utf8(id).unwrap()).collect()
+        parse(value.as_bytes())
+            .map(|id| String::from_utf8(id).unwrap())
+            .collect()
     }
 
     #[test]
@@ -108,7 +110,10 @@ mod tests {
             list("<01KF8JCEOCBS0045PS@xxx.yyy.com>")
         );
         assert_ne!(list("<A@b>"), list("<a@b>"));
-        assert_eq!(list("<a@b> (said) <c\r\n@d>, x <e@[1.2.3.4]> \"<f\\\"@g>\""), ["a@b", "c@d", "e@[1.2.3.4]"]);
+        assert_eq!(
+            list("<a@b> (said) <c\r\n@d>, x <e@[1.2.3.4]> \"<f\\\"@g>\""),
+            ["a@b", "c@d", "e@[1.2.3.4]"]
+        );
         for bad in ["", "a@b", "<a>", "<@b>", "<a@>", "<a@b", "<<a@b", "<\"a@b>", "<a\0@b>"] {
             assert!(list(bad).is_empty(), "{bad:?}");
         }

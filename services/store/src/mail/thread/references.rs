@@ -331,7 +331,10 @@ mod tests {
             "(1 (2)(3))"
         );
         // A dummy below a dummy.
-        assert_eq!(text(&[("a", "g h", "x", 1), ("b", "g h", "y", 2), ("c", "g", "z", 3)]), "((1)(2)(3))");
+        assert_eq!(
+            text(&[("a", "g h", "x", 1), ("b", "g h", "y", 2), ("c", "g", "z", 3)]),
+            "((1)(2)(3))"
+        );
     }
 
     #[test]
@@ -342,13 +345,24 @@ mod tests {
             (&[("a", "", "Re: hi", 1), ("b", "", "Hi", 2)], "(2 1)"),
             // Equals become siblings.
             (&[("a", "", "hi", 1), ("b", "", "hi", 2)], "((1)(2))"),
-            (&[("a", "", "Re: hi", 1), ("b", "", "Re: hi", 2), ("c", "", "Re: hi", 3)], "((1)(2)(3))"),
+            (
+                &[("a", "", "Re: hi", 1), ("b", "", "Re: hi", 2), ("c", "", "Re: hi", 3)],
+                "((1)(2)(3))",
+            ),
             // What has no subject is joined with nothing.
             (&[("a", "", "", 1), ("b", "", "Re:", 2)], "(1)(2)"),
             // A dummy takes a message in, and the children of another dummy.
-            (&[("a", "gone", "hi", 1), ("b", "gone", "x", 2), ("c", "", "hi", 3)], "((1)(2)(3))"),
             (
-                &[("a", "gone", "hi", 1), ("b", "gone", "x", 2), ("c", "lost", "hi", 3), ("d", "lost", "y", 4)],
+                &[("a", "gone", "hi", 1), ("b", "gone", "x", 2), ("c", "", "hi", 3)],
+                "((1)(2)(3))",
+            ),
+            (
+                &[
+                    ("a", "gone", "hi", 1),
+                    ("b", "gone", "x", 2),
+                    ("c", "lost", "hi", 3),
+                    ("d", "lost", "y", 4),
+                ],
                 "((1)(2)(3)(4))",
             ),
         ] {
@@ -362,7 +376,10 @@ mod tests {
         let messages = [("a", "", "1", 1), ("c", "z b", "2", 2), ("b", "a", "3", 3)];
         assert_eq!(text(&messages), "(1 3 2)");
         // No references: no parent any more.
-        assert_eq!(text(&[("c", "a b", "1", 1), ("b", "", "2", 2), ("a", "", "3", 3)]), "(2 1)(3)");
+        assert_eq!(
+            text(&[("c", "a b", "1", 1), ("b", "", "2", 2), ("a", "", "3", 3)]),
+            "(2 1)(3)"
+        );
     }
 
     #[test]
@@ -370,7 +387,10 @@ mod tests {
         assert_eq!(text(&[("a", "b", "1", 1), ("b", "a", "2", 2)]), "(2 1)");
         assert_eq!(text(&[("a", "a", "1", 1)]), "(1)");
         // The second message with an id is nobody's parent.
-        assert_eq!(text(&[("a", "", "1", 1), ("a", "", "2", 2), ("b", "a", "3", 3)]), "(1 3)(2)");
+        assert_eq!(
+            text(&[("a", "", "1", 1), ("a", "", "2", 2), ("b", "a", "3", 3)]),
+            "(1 3)(2)"
+        );
     }
 
     #[test]
