@@ -320,6 +320,10 @@ pub const TABLE_MAILBOXES: u8 = b'b';
 pub const TABLE_COMPUTED: u8 = b'c';
 /// Messages by Message-ID: `i`, digest of the Message-ID, message.
 pub const TABLE_MESSAGE_IDS: u8 = b'i';
+/// People that the account sent to: `e`, domain, 0, localpart.
+pub const TABLE_RECIPIENTS: u8 = b'e';
+/// Annotations: `n`, mailbox or 16 zeroes, name.
+pub const TABLE_ANNOTATIONS: u8 = b'n';
 /// Keywords: `k`, number.
 pub const TABLE_KEYWORDS: u8 = b'k';
 /// The change log: `l`, modification sequence.
@@ -496,6 +500,52 @@ pub fn search_segment(account: AccountId, segment: u64) -> Range<Bytes> {
 #[must_use]
 pub fn search_all(account: AccountId) -> Range<Bytes> {
     Builder::new(SEARCH).raw(account.as_bytes()).prefix()
+}
+
+/// An annotation, [`mox_proto::record::v1::Annotation`]; without a mailbox, one of the account as a whole.
+#[must_use]
+pub fn annotation(account: AccountId, mailbox: Option<MailboxId>, name: &str) -> Bytes {
+    annotations_of(account, mailbox).raw(name.as_bytes()).build()
+}
+
+/// All annotations of a mailbox, or of the account as a whole.
+#[must_use]
+pub fn annotations(account: AccountId, mailbox: Option<MailboxId>) -> Range<Bytes> {
+    annotations_of(account, mailbox).prefix()
+}
+
+/// The annotations whose names begin so.
+#[must_use]
+pub fn annotations_below(account: AccountId, mailbox: Option<MailboxId>, prefix: &str) -> Range<Bytes> {
+    annotations_of(account, mailbox).raw(prefix.as_bytes()).prefix()
+}
+
+fn annotations_of(account: AccountId, mailbox: Option<MailboxId>) -> Builder {
+    let id = mailbox.map_or([0; 16], |id| *id.as_bytes());
+    Builder::account(account, TABLE_ANNOTATIONS).raw(&id)
+}
+
+/// The name in an annotation's key.
+#[must_use]
+pub fn parse_annotation(key: &[u8]) -> Option<&str> {
+    std::str::from_utf8(in_account_table(key).get(16..)?).ok()
+}
+
+/// Somebody that the account sent to, [`mox_proto::record::v1::Recipient`].
+#[must_use]
+pub fn recipient(account: AccountId, domain: &str, localpart: &str) -> Bytes {
+    recipients_of(account, domain).raw(localpart.as_bytes()).build()
+}
+
+/// All at a domain that the account sent to.
+#[must_use]
+pub fn recipients_at(account: AccountId, domain: &str) -> Range<Bytes> {
+    recipients_of(account, domain).prefix()
+}
+
+fn recipients_of(account: AccountId, domain: &str) -> Builder {
+    // No domain contains a 0.
+    Builder::account(account, TABLE_RECIPIENTS).raw(domain.as_bytes()).u8(0)
 }
 
 // The outgoing queue.

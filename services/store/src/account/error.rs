@@ -11,6 +11,9 @@ pub enum AccountError {
     /// The mailbox is gone, or no mailbox has this name.
     #[error("mailbox does not exist")]
     NoMailbox,
+    /// The message that was to be replaced is gone.
+    #[error("the message to replace is gone")]
+    NoMessage,
     /// The content that was uploaded is not there any longer.
     #[error("uploaded content is gone, upload it again")]
     NoContent,
@@ -82,6 +85,7 @@ impl From<AccountError> for tonic::Status {
         let text = error.to_string();
         match error {
             AccountError::AccountGone | AccountError::NoMailbox | AccountError::NoContent => Self::not_found(text),
+            AccountError::NoMessage => Self::out_of_range(text),
             AccountError::Exists(_) => Self::already_exists(text),
             AccountError::HasChildren | AccountError::Inbox(_) | AccountError::Limit(_) => {
                 Self::failed_precondition(text)

@@ -19,6 +19,8 @@ pub mod ops;
 mod pack;
 mod purge;
 mod ranges;
+mod recipients;
+mod rights;
 mod rows;
 mod state;
 mod threads;
@@ -45,6 +47,8 @@ pub use pack::{Columns, Packer, join as join_rows};
 pub use ranges::{
     Collector, RANGES_MAX, contains, from as ranges_from, normalize, of as ranges_of, span as ranges_span,
 };
+pub use recipients::{find_recipient, is_sent, knows_domain, record_recipients};
+pub use rights::{Identity, rights};
 pub use rows::{FromSnapshot, Reader, read as read_rows};
 pub use state::{Counts, Mailbox, State};
 pub use threads::{Thread, find as find_thread};

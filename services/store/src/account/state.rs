@@ -12,6 +12,7 @@ use rpds::{HashTrieMapSync, RedBlackTreeMapSync, RedBlackTreeSetSync};
 use super::AccountError;
 use super::flags::{DELETED, KeywordTable, SEEN};
 use super::names::INBOX;
+use super::rights::{Identity, rights};
 use crate::engine::{Limit, Order, Snapshot};
 use crate::keys;
 
@@ -257,6 +258,7 @@ impl State {
             // RFC 9051 has no \Recent any more: no message is.
             recent_from_uid: mailbox.uid_next,
             create_modseq: mailbox.create_modseq,
+            rights: rights(self, mailbox, Identity { account: self.account }).to_owned(),
         }
     }
 

@@ -200,6 +200,20 @@ impl AccountTx {
         self.changes.mailboxes.entry(mailbox).or_default()
     }
 
+    /// Counts an annotation, by the lengths of its value before and after.
+    pub(super) fn count_annotation(&mut self, name: &str, before: Option<usize>, after: Option<usize>) {
+        let bytes = |value: usize| (name.len() + value) as u64;
+        let record = &mut self.state.record;
+        if let Some(value) = before {
+            record.annotations = record.annotations.saturating_sub(1);
+            record.annotation_bytes = record.annotation_bytes.saturating_sub(bytes(value));
+        }
+        if let Some(value) = after {
+            record.annotations = record.annotations.saturating_add(1);
+            record.annotation_bytes = record.annotation_bytes.saturating_add(bytes(value));
+        }
+    }
+
     /// Changes a mailbox's record.
     fn edit(&mut self, id: MailboxId, change: impl FnOnce(&mut Mailbox)) -> Result<(), AccountError> {
         let modseq = self.modseq();

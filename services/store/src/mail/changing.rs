@@ -18,8 +18,8 @@ use crate::account::{
 use crate::content::Staged;
 use crate::idempotency;
 
-/// Most messages of one APPEND (RFC 3502): each may ride inline.
-const APPEND_MAX: usize = 100;
+/// Most messages of one APPEND (RFC 3502): they are one commit.
+const APPEND_MAX: usize = 1000;
 /// Rows of one answer to a change of flags; each takes some 10 bytes.
 const ANSWER_ROWS: usize = 60_000;
 
@@ -30,13 +30,17 @@ impl Mail {
         request: mail::AppendRequest,
     ) -> Result<mail::AppendResponse, Status> {
         if request.messages.is_empty() || request.messages.len() > APPEND_MAX {
-            return Err(Status::invalid_argument("1 to 100 messages can be appended at once"));
+            return Err(Status::invalid_argument("1 to 1000 messages can be appended at once"));
         }
         let key = step_key(account, &request.key, &digest!(request), 0)?;
         if let Some(answer) = self.kept(&key).await? {
             return mail::AppendResponse::decode(answer).map_err(|_| AccountError::Damaged("a kept result").into());
         }
         let mailbox = canonical(&request.mailbox)?;
+        let replaces = match request.replaces_uid {
+            0 => None,
+            uid => Some((mailbox_id(&request.replaces_mailbox_id)?, uid)),
+        };
         let now = self.accounts.now();
         let mut messages = Vec::with_capacity(request.messages.len());
         for message in request.messages {
@@ -58,7 +62,15 @@ impl Mail {
         }
         Ok(self
             .accounts
-            .submit(account, Some(key), Append { mailbox, messages })
+            .submit(
+                account,
+                Some(key),
+                Append {
+                    mailbox,
+                    messages,
+                    replaces,
+                },
+            )
             .await?)
     }
 

@@ -9,6 +9,7 @@ mod contents;
 mod listing;
 mod mailboxes;
 mod messages;
+mod metadata;
 mod search;
 mod sort;
 mod thread;
@@ -281,6 +282,36 @@ impl MailService for Mail {
     async fn expunge(&self, request: Request<mail::ExpungeRequest>) -> Result<Response<mail::ExpungeResponse>, Status> {
         let account = self.account(&request, &request.get_ref().session).await?;
         self.do_expunge(account, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn get_metadata(
+        &self,
+        request: Request<mail::GetMetadataRequest>,
+    ) -> Result<Response<mail::GetMetadataResponse>, Status> {
+        let account = self.account(&request, &request.get_ref().session).await?;
+        self.do_get_metadata(account, request.get_ref())
+            .await
+            .map(Response::new)
+    }
+
+    async fn set_metadata(
+        &self,
+        request: Request<mail::SetMetadataRequest>,
+    ) -> Result<Response<mail::SetMetadataResponse>, Status> {
+        let account = self.account(&request, &request.get_ref().session).await?;
+        self.do_set_metadata(account, request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn list_metadata_changes(
+        &self,
+        request: Request<mail::ListMetadataChangesRequest>,
+    ) -> Result<Response<mail::ListMetadataChangesResponse>, Status> {
+        let account = self.account(&request, &request.get_ref().session).await?;
+        self.do_list_metadata_changes(account, request.get_ref())
+            .await
+            .map(Response::new)
     }
 
     async fn watch(

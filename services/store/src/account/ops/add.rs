@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use mox_proto::delivery::v1::{DeliverResponse, DeliveryResult};
-use mox_proto::mail::v1::AppendResponse;
+use mox_proto::mail::v1::{AppendResponse, UidRange};
 use mox_proto::record::v1 as record;
 use mox_types::{AccountId, MailboxId, MessageId};
 use prost::Message as _;
 
-use crate::account::{AccountError, AccountTx, Op, Thread, Wanted, threads};
+use crate::account::{AccountError, AccountTx, Op, Thread, Wanted, is_sent, read_rows, record_recipients, threads};
 use crate::content::{self, Owner, Staged};
 use crate::keys;
 
@@ -94,6 +94,8 @@ pub struct Append {
     pub mailbox: String,
     /// In the order in which they get their UIDs.
     pub messages: Vec<NewMessage>,
+    /// RFC 8508: this one, in this mailbox, is then gone.
+    pub replaces: Option<(MailboxId, u32)>,
 }
 
 impl Op for Append {
@@ -103,10 +105,37 @@ impl Op for Append {
         let tx = &mut accounts[0];
         let mailbox = tx.state().named(&self.mailbox).ok_or(AccountError::NoMailbox)?;
         let (id, uid_validity) = (mailbox.id, mailbox.uid_validity);
-        tx.check_quota(self.messages.iter().map(|m| m.record.size).sum())?;
+        let sent = is_sent(mailbox);
+        let mut more: u64 = self.messages.iter().map(|m| m.record.size).sum();
+        let mut replaced = None;
+        if let Some((mailbox, uid)) = self.replaces {
+            tx.state().mailbox(mailbox).map_err(|_| AccountError::NoMessage)?;
+            let range = [UidRange { first: uid, last: uid }];
+            let (mut rows, _) = read_rows(tx, tx.account(), mailbox, &range, 1).await?;
+            let row = rows.pop().ok_or(AccountError::NoMessage)?;
+            // RFC 8508 §3.2: a client at its quota can make a message smaller.
+            more = more.saturating_sub(row.1.size);
+            replaced = Some((mailbox, row));
+        }
+        if more > 0 {
+            tx.check_quota(more)?;
+        }
         let mut uids = Vec::with_capacity(self.messages.len());
         for message in &self.messages {
             uids.push(message.add(tx, id)?.0);
+        }
+        if sent {
+            let messages: Vec<(Bytes, i64)> = self
+                .messages
+                .iter()
+                .map(|m| (m.computed.clone(), m.record.received))
+                .collect();
+            record_recipients(tx, &messages).await?;
+        }
+        if let Some((mailbox, row)) = replaced {
+            let (uid, row) = row;
+            super::expunge::remove(tx, &[(uid, row.clone())]).await?;
+            tx.delete_row(mailbox, uid, &row)?;
         }
         Ok(AppendResponse {
             mailbox_id: id.to_bytes(),

@@ -8,7 +8,7 @@ use prost::Message as _;
 
 use super::STEP_MESSAGES;
 use crate::account::threads;
-use crate::account::{AccountError, AccountTx, Op, Reader, normalize, read_rows};
+use crate::account::{AccountError, AccountTx, Op, Reader, is_sent, normalize, read_rows, record_recipients};
 use crate::content::{self, Owner};
 use crate::keys;
 
@@ -36,6 +36,8 @@ impl Op for Copy {
             destination_id: destination.id.to_bytes(),
             ..CopyResponse::default()
         };
+        // What is moved from one such mailbox to another was recorded before.
+        let learns = is_sent(destination) && !is_sent(tx.state().mailbox(self.mailbox)?);
         let destination = destination.id;
         let uids = normalize(&self.uids, uid_next);
         let (rows, next) = read_rows(tx, tx.account(), self.mailbox, &uids, STEP_MESSAGES).await?;
@@ -47,13 +49,21 @@ impl Op for Copy {
             .map(|(_, row)| id(&row.message_id))
             .collect::<Result<_, _>>()?;
         let messages = tx.messages(&ids).await?;
-        let computed = match self.moving {
+        let computed = match self.moving && !learns {
             true => vec![None; ids.len()],
             false => {
                 let keys = ids.iter().map(|id| keys::computed(tx.account(), *id)).collect();
                 tx.get_many(keys).await?
             }
         };
+        if learns {
+            let sent: Vec<(Bytes, i64)> = computed
+                .iter()
+                .zip(&rows)
+                .filter_map(|(computed, (_, row))| Some((computed.clone()?, row.received)))
+                .collect();
+            record_recipients(tx, &sent).await?;
+        }
         for (((uid, row), message), computed) in rows.into_iter().zip(messages).zip(computed) {
             let message = message.ok_or(AccountError::Damaged("a message"))?;
             let new_uid = match self.moving {

@@ -58,7 +58,7 @@ impl Op for Expunge {
 }
 
 /// Removes what belongs to messages but their rows.
-async fn remove(tx: &mut AccountTx, rows: &[(u32, record::Row)]) -> Result<(), AccountError> {
+pub(super) async fn remove(tx: &mut AccountTx, rows: &[(u32, record::Row)]) -> Result<(), AccountError> {
     let id = |bytes: &Bytes| MessageId::try_from(bytes).map_err(|_| AccountError::Damaged("a row"));
     let ids: Vec<MessageId> = rows
         .iter()

@@ -73,6 +73,7 @@ impl Op for DeleteMailbox {
         if tx.state().has_children(&self.name) {
             return Err(AccountError::HasChildren);
         }
+        super::metadata::remove_all(tx, id).await?;
         // RFC 9051 §6.3.7: the name stays subscribed, if it was.
         tx.remove_mailbox(id)?;
         Ok(DeleteMailboxResponse { modseq: tx.modseq() })

@@ -5,6 +5,7 @@ mod copy;
 mod expunge;
 mod flags;
 mod mailboxes;
+mod metadata;
 mod number;
 mod repair;
 
@@ -13,6 +14,7 @@ pub use copy::Copy;
 pub use expunge::{Expunge, Purge};
 pub use flags::StoreFlags;
 pub use mailboxes::{CreateMailbox, DeleteMailbox, RenameMailbox, SetSubscribed};
+pub use metadata::{ANNOTATION_BYTES_MAX, ANNOTATION_NAME_MAX, SetMetadata};
 pub use number::NumberRows;
 pub use repair::{CorrectCounts, Off};
 

@@ -29,6 +29,7 @@ async fn a_change_with_the_same_key_is_made_once() {
         mailbox: "inbox".into(),
         messages: vec![message],
         session: Bytes::from_static(b"one"),
+        ..Default::default()
     };
     let other_session = mail::AppendRequest {
         session: Bytes::from_static(b"two"),

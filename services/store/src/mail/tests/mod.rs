@@ -2,7 +2,9 @@
 
 mod calls;
 mod faults;
+mod metadata;
 mod model;
+mod recipients;
 mod searching;
 
 use std::sync::Arc;
@@ -189,6 +191,7 @@ impl Mail {
             key: mox_rpc::key(),
             mailbox: name.to_owned(),
             messages: vec![message],
+            ..Default::default()
         };
         self.do_append(account, request).await
     }
