@@ -3,12 +3,15 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::acl::Acl;
 use crate::cursor::{Cursor, Names};
 use crate::error::{ErrorKind, ParseError};
 use crate::fetch::Fetch;
 use crate::list::List;
+use crate::metadata::{GetMetadata, SetMetadata};
 use crate::multisearch::MultiSearch;
 use crate::notify::Notify;
+use crate::quota::Quota;
 use crate::search::Search;
 use crate::sequence::SequenceSet;
 use crate::sort::{Sort, Thread};
@@ -115,6 +118,18 @@ pub enum Command {
     },
     /// `NAMESPACE`
     Namespace,
+    /// `GETMETADATA`
+    GetMetadata(GetMetadata),
+    /// `SETMETADATA`
+    SetMetadata(SetMetadata),
+    /// `SETACL`, `DELETEACL`, `GETACL`, `LISTRIGHTS`, `MYRIGHTS`
+    Acl(Acl),
+    /// `GETQUOTA`, `GETQUOTAROOT`, `SETQUOTA`
+    Quota(Quota),
+    /// `COMPRESS`, with an algorithm in upper case (RFC 4978)
+    Compress(String),
+    /// `UNAUTHENTICATE` (RFC 8437)
+    Unauthenticate,
     /// `STATUS`
     Status {
         /// Which.
@@ -156,6 +171,20 @@ pub enum Command {
 
 /// The names of all commands, for errors and figures.
 pub const NAMES: &[&str] = &[
+    "REPLACE",
+    "UID REPLACE",
+    "GETMETADATA",
+    "SETMETADATA",
+    "SETACL",
+    "DELETEACL",
+    "GETACL",
+    "LISTRIGHTS",
+    "MYRIGHTS",
+    "GETQUOTA",
+    "GETQUOTAROOT",
+    "SETQUOTA",
+    "COMPRESS",
+    "UNAUTHENTICATE",
     "CAPABILITY",
     "NOOP",
     "LOGOUT",
@@ -237,6 +266,7 @@ fn parse_body(c: &mut Cursor<'_>, name: &mut Option<&'static str>) -> Result<Com
         "CHECK" => Command::Check,
         "CLOSE" => Command::Close,
         "UNSELECT" => Command::Unselect,
+        "UNAUTHENTICATE" => Command::Unauthenticate,
         "EXPUNGE" => Command::Expunge(None),
         "UID" => {
             c.sp()?;
@@ -250,7 +280,9 @@ fn parse_body(c: &mut Cursor<'_>, name: &mut Option<&'static str>) -> Result<Com
                     .ok_or_else(|| start.error(ErrorKind::UnknownCommand, "no such command after UID"))?,
             }
         }
-        "APPEND" => return Err(c.expected("a mailbox, flags and date if any, and the message as a literal")),
+        "APPEND" | "REPLACE" => {
+            return Err(c.expected("a mailbox, flags and date if any, and the message as a literal"));
+        }
         word => match parse_numbered(c, word, false)? {
             Some(command) => command,
             None => {
@@ -352,6 +384,11 @@ fn parse_arguments(c: &mut Cursor<'_>, word: &str) -> Result<Option<Command>, Pa
                 pattern: mailbox::parse_pattern(c)?,
             }
         }
+        "GETMETADATA" => Command::GetMetadata(GetMetadata::parse(c)?),
+        "SETMETADATA" => Command::SetMetadata(SetMetadata::parse(c)?),
+        "SETACL" | "DELETEACL" | "GETACL" | "LISTRIGHTS" | "MYRIGHTS" => Command::Acl(Acl::parse(c, word)?),
+        "GETQUOTA" | "GETQUOTAROOT" | "SETQUOTA" => Command::Quota(Quota::parse(c, word)?),
+        "COMPRESS" => Command::Compress(c.word("an algorithm")?),
         "STATUS" => {
             let mailbox = mailbox::parse(c)?;
             c.sp()?;
@@ -471,6 +508,12 @@ impl Command {
             Self::List(_) => "LIST",
             Self::Lsub { .. } => "LSUB",
             Self::Namespace => "NAMESPACE",
+            Self::GetMetadata(_) => "GETMETADATA",
+            Self::SetMetadata(_) => "SETMETADATA",
+            Self::Acl(acl) => acl.name(),
+            Self::Quota(quota) => quota.name(),
+            Self::Compress(_) => "COMPRESS",
+            Self::Unauthenticate => "UNAUTHENTICATE",
             Self::Status { .. } => "STATUS",
             Self::Idle => "IDLE",
             Self::Check => "CHECK",
@@ -564,6 +607,23 @@ impl Command {
                 out.push(b' ');
                 list.write(names, out);
             }
+            Self::GetMetadata(get) => {
+                out.push(b' ');
+                get.write(names, out);
+            }
+            Self::SetMetadata(set) => {
+                out.push(b' ');
+                set.write(names, out);
+            }
+            Self::Acl(acl) => {
+                out.push(b' ');
+                acl.write(names, out);
+            }
+            Self::Quota(quota) => {
+                out.push(b' ');
+                quota.write(names, out);
+            }
+            Self::Compress(algorithm) => out.extend_from_slice(format!(" {algorithm}").as_bytes()),
             Self::Status { mailbox, items } => {
                 name(mailbox, out);
                 out.push(b' ');
@@ -621,6 +681,7 @@ impl Command {
             | Self::Check
             | Self::Close
             | Self::Unselect
+            | Self::Unauthenticate
             | Self::Expunge(None) => {}
         }
     }

@@ -283,7 +283,26 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// A literal that may hold NUL (RFC 3516 §4.1).
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn literal8(&mut self) -> Result<&'a [u8]> {
+        self.need(b'~', "a literal8")?;
+        self.literal_octets()
+    }
+
     fn literal(&mut self) -> Result<&'a [u8]> {
+        let start = self.clone();
+        let bytes = self.literal_octets()?;
+        // RFC 9051 §4.3: NUL is for literal8 only.
+        if bytes.contains(&0) {
+            return Err(start.expected("a literal without NUL"));
+        }
+        Ok(bytes)
+    }
+
+    fn literal_octets(&mut self) -> Result<&'a [u8]> {
         self.need(b'{', "a literal")?;
         let size = self.number64("the size of the literal")?;
         self.take(b'+');
@@ -294,10 +313,6 @@ impl<'a> Cursor<'a> {
             .ok()
             .and_then(|size| self.rest().get(..size))
             .ok_or_else(|| self.expected("as many octets as the literal's size says"))?;
-        // RFC 9051 §4.3: NUL is for literal8 only.
-        if bytes.contains(&0) {
-            return Err(self.expected("a literal without NUL"));
-        }
         self.at += bytes.len();
         Ok(bytes)
     }

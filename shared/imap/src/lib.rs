@@ -24,13 +24,18 @@
 //! | [`notify`]   | NOTIFY, and mailbox filters                                                      |
 //! | [`store`]    | STORE                                                                            |
 //! | [`list`]     | LIST and LSUB, with RFC 5258's options                                           |
+//! | [`metadata`] | GETMETADATA and SETMETADATA                                                      |
+//! | [`acl`]      | access control lists and rights                                                  |
+//! | [`quota`]    | quotas                                                                           |
+//! | [`url`]      | IMAP URLs, for CATENATE                                                          |
 //! | [`status`]   | STATUS and the parameters of SELECT                                              |
-//! | [`append`]   | APPEND up to its message, which is streamed                                      |
+//! | [`append`]   | APPEND and REPLACE around their messages, which are streamed                     |
 //! | [`command`]  | the commands                                                                     |
 //! | [`write`]    | strings and numbers of responses                                                 |
 //!
 //! Every length, count and depth is bounded by a constant in [`limits`].
 
+pub mod acl;
 pub mod append;
 pub mod command;
 pub mod cursor;
@@ -42,14 +47,17 @@ pub mod framer;
 pub mod limits;
 pub mod list;
 pub mod mailbox;
+pub mod metadata;
 pub mod multisearch;
 pub mod notify;
+pub mod quota;
 pub mod search;
 pub mod section;
 pub mod sequence;
 pub mod sort;
 pub mod status;
 pub mod store;
+pub mod url;
 pub mod utf7;
 pub mod window;
 pub mod write;

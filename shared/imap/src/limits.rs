@@ -33,6 +33,16 @@ pub const SECTION_DEPTH: usize = 100;
 pub const HEADER_FIELDS: usize = 512;
 /// Octets of a mailbox name or pattern. Names are limited further where they are created.
 pub const MAILBOX_NAME: usize = 1024;
+/// Entries of one GETMETADATA or SETMETADATA.
+pub const METADATA_ENTRIES: usize = 100;
+/// Octets of the name of an entry: what the store takes.
+pub const METADATA_ENTRY: usize = 512;
+/// Octets of who is in an access control list.
+pub const ACL_IDENTIFIER: usize = 512;
+/// Resources of SETQUOTA: RFC 9208 §5 knows four.
+pub const QUOTA_RESOURCES: usize = 16;
+/// Messages and URLs between two literals of APPEND.
+pub const APPEND_STEPS: usize = 1000;
 /// Patterns of one LIST.
 pub const LIST_PATTERNS: usize = 64;
 /// RFC 2971 §3.3: at most 30 pairs in ID.

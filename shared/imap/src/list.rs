@@ -3,7 +3,7 @@
 use crate::cursor::{Cursor, Names};
 use crate::error::ParseError;
 use crate::status::{self, StatusItem};
-use crate::{limits, mailbox};
+use crate::{limits, mailbox, metadata};
 
 /// `LIST (…)`: which mailboxes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -31,6 +31,8 @@ pub struct Return {
     pub my_rights: bool,
     /// STATUS of each (RFC 5819).
     pub status: Option<Vec<StatusItem>>,
+    /// Entries of METADATA of each (RFC 9590).
+    pub metadata: Option<Vec<String>>,
 }
 
 /// A LIST.
@@ -124,6 +126,13 @@ impl List {
             out.push(b' ');
             status::write_items(items, out);
         }
+        if let Some(entries) = &r.metadata {
+            if out.last() != Some(&b'(') {
+                out.push(b' ');
+            }
+            out.extend_from_slice(b"METADATA ");
+            metadata::write_entries(entries, out);
+        }
         out.push(b')');
     }
 }
@@ -171,7 +180,15 @@ fn parse_return(c: &mut Cursor<'_>, returns: &mut Return) -> Result<(), ParseErr
                 c.sp()?;
                 returns.status = Some(status::parse_items(c)?);
             }
-            _ => return Err(start.expected("a return option: SUBSCRIBED, CHILDREN, SPECIAL-USE, MYRIGHTS or STATUS")),
+            "METADATA" => {
+                c.sp()?;
+                returns.metadata = Some(metadata::parse_entries(c)?);
+            }
+            _ => {
+                return Err(
+                    start.expected("a return option: SUBSCRIBED, CHILDREN, SPECIAL-USE, MYRIGHTS, STATUS or METADATA")
+                );
+            }
         }
         Ok(())
     })?;

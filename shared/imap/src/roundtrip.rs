@@ -4,15 +4,18 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
-use crate::append::{self, Append};
+use crate::acl::{self, Acl, Rights};
+use crate::append::{self, Append, Data, Next, Place, Segment, Step, Verb};
 use crate::command::{Command, Copy, Tagged, parse_command};
 use crate::cursor::Names;
 use crate::datetime::{Date, DateTime};
 use crate::fetch::{Fetch, FetchItem, Rfc822};
 use crate::flags::Flag;
 use crate::list::{self, List};
+use crate::metadata::{self, GetMetadata, SetMetadata};
 use crate::multisearch::MultiSearch;
 use crate::notify::{self, Event, Filter, Notify};
+use crate::quota::Quota;
 use crate::search::{self, Search, SearchKey};
 use crate::section::{Partial, Section, SectionText};
 use crate::sequence::{Bound, SequenceSet};
@@ -298,6 +301,54 @@ fn status_items() -> impl Strategy<Value = Vec<StatusItem>> {
     vec(proptest::sample::select(all), 1..6)
 }
 
+fn entry() -> impl Strategy<Value = String> {
+    "/(private|shared)(/[a-z0-9 .-]{1,8}){1,3}"
+}
+
+fn get_metadata() -> impl Strategy<Value = GetMetadata> {
+    use metadata::Depth;
+    let depth = proptest::sample::select(vec![Depth::Entry, Depth::Children, Depth::All]);
+    let options = (option::of(any::<u32>()), depth).prop_map(|(max_size, depth)| metadata::Options { max_size, depth });
+    (options, prop_oneof![name(), Just(String::new())], vec(entry(), 1..4)).prop_map(|(options, mailbox, entries)| {
+        GetMetadata {
+            options,
+            mailbox,
+            entries,
+        }
+    })
+}
+
+fn set_metadata() -> impl Strategy<Value = SetMetadata> {
+    let value = option::of(vec(any::<u8>(), 0..12));
+    (name(), vec((entry(), value), 1..4)).prop_map(|(mailbox, values)| SetMetadata { mailbox, values })
+}
+
+fn acl() -> impl Strategy<Value = Acl> {
+    use acl::Change;
+    let change = proptest::sample::select(vec![Change::Replace, Change::Add, Change::Remove]);
+    let rights = "[lrswipkxtea]{0,5}".prop_map(|letters| Rights::of(&letters));
+    prop_oneof![
+        name().prop_map(Acl::Get),
+        name().prop_map(Acl::Mine),
+        (name(), text()).prop_map(|(mailbox, identifier)| Acl::Delete { mailbox, identifier }),
+        (name(), text()).prop_map(|(mailbox, identifier)| Acl::List { mailbox, identifier }),
+        (name(), text(), change, rights).prop_map(|(mailbox, identifier, change, rights)| Acl::Set {
+            mailbox,
+            identifier,
+            change,
+            rights,
+        }),
+    ]
+}
+
+fn quota() -> impl Strategy<Value = Quota> {
+    prop_oneof![
+        text().prop_map(Quota::Get),
+        name().prop_map(Quota::Root),
+        (text(), vec(("[A-Z-]{1,8}", number()), 0..3)).prop_map(|(root, limits)| Quota::Set { root, limits }),
+    ]
+}
+
 fn list() -> impl Strategy<Value = List> {
     let select = any::<[bool; 4]>().prop_map(|[subscribed, remote, recursive, special_use]| list::Select {
         subscribed,
@@ -305,15 +356,21 @@ fn list() -> impl Strategy<Value = List> {
         recursive_match: recursive && (subscribed || special_use),
         special_use,
     });
-    let returns = (any::<[bool; 4]>(), option::of(status_items())).prop_map(
-        |([subscribed, children, special_use, my_rights], status)| list::Return {
-            subscribed,
-            children,
-            special_use,
-            my_rights,
-            status,
-        },
-    );
+    let returns = (
+        any::<[bool; 4]>(),
+        option::of(status_items()),
+        option::of(vec(entry(), 1..3)),
+    )
+        .prop_map(
+            |([subscribed, children, special_use, my_rights], status, metadata)| list::Return {
+                subscribed,
+                children,
+                special_use,
+                my_rights,
+                status,
+                metadata,
+            },
+        );
     (any::<bool>(), select, name(), vec(name(), 1..4), returns).prop_map(
         |(extended, select, reference, mut patterns, returns)| {
             if extended {
@@ -363,6 +420,7 @@ fn command() -> impl Strategy<Value = Command> {
             C::Check,
             C::Close,
             C::Unselect,
+            C::Unauthenticate,
             C::Expunge(None),
         ]),
         (text(), text()).prop_map(|(username, password)| C::Login { username, password }),
@@ -387,6 +445,11 @@ fn command() -> impl Strategy<Value = Command> {
         (name(), name()).prop_map(|(from, to)| C::Rename { from, to }),
         (name(), name()).prop_map(|(reference, pattern)| C::Lsub { reference, pattern }),
         list().prop_map(C::List),
+        get_metadata().prop_map(C::GetMetadata),
+        set_metadata().prop_map(C::SetMetadata),
+        acl().prop_map(C::Acl),
+        quota().prop_map(C::Quota),
+        "[A-Z]{1,8}".prop_map(C::Compress),
         (name(), status_items()).prop_map(|(mailbox, items)| C::Status { mailbox, items }),
         set().prop_map(|s| C::Expunge(Some(s))),
         (search(), any::<bool>()).prop_map(|(s, uid)| C::Search(s, uid)),
@@ -401,6 +464,61 @@ fn command() -> impl Strategy<Value = Command> {
         vec("[A-Za-z0-9.]{1,10}", 1..4).prop_map(C::CancelUpdate),
         notify().prop_map(C::Notify),
     ]
+}
+
+fn place() -> impl Strategy<Value = Place> {
+    proptest::sample::select(vec![Place::Message, Place::Utf8, Place::Catenate])
+}
+
+/// Messages of URLs, the last one going on with what comes next.
+fn segment() -> impl Strategy<Value = Segment> {
+    let options = || {
+        let received = option::of((0i64..200_000_000_000).prop_map(DateTime));
+        (vec(flag(), 0..4), received).prop_map(|(flags, received)| append::Options { flags, received })
+    };
+    let message = (options(), vec(text(), 1..3)).prop_map(|(options, urls)| {
+        let mut steps = vec![Step::Message(options)];
+        steps.extend(urls.into_iter().map(Step::Url));
+        steps
+    });
+    let nexts = vec![
+        Next::End,
+        Next::Accept,
+        Next::Literal(Data::Whole),
+        Next::Literal(Data::Utf8),
+        Next::Literal(Data::Text),
+    ];
+    let whole = options().prop_map(|o| vec![Step::Message(o)]);
+    (
+        vec(text(), 0..2),
+        vec(message, 0..3),
+        whole,
+        proptest::sample::select(nexts),
+    )
+        .prop_map(|(urls, messages, whole, next)| {
+            let mut steps: Vec<Step> = Vec::new();
+            if messages.is_empty() {
+                steps.extend(urls.into_iter().map(Step::Url));
+            }
+            steps.extend(messages.into_iter().flatten());
+            if matches!(next, Next::Literal(Data::Whole | Data::Utf8)) {
+                steps.extend(whole);
+            }
+            Segment { steps, next }
+        })
+}
+
+fn append_start() -> impl Strategy<Value = Append> {
+    let verb = prop_oneof![
+        Just(Verb::Append),
+        (bound(), any::<bool>()).prop_map(|(number, uid)| Verb::Replace { number, uid }),
+    ];
+    let begins = |s: &Segment| matches!(s.steps.first(), Some(Step::Message(_)));
+    (verb, name(), segment().prop_filter("begins with a message", begins)).prop_map(|(verb, mailbox, segment)| Append {
+        verb,
+        mailbox,
+        segment,
+    })
 }
 
 fn names() -> impl Strategy<Value = Names> {
@@ -447,6 +565,16 @@ fn noise() -> impl Strategy<Value = Vec<u8>> {
         "ESEARCH IN ",
         "mailboxes ",
         "MessageNew ",
+        "APPEND ",
+        "REPLACE 1 ",
+        "CATENATE (",
+        "URL ",
+        "TEXT ",
+        "UTF8 (",
+        "SETMETADATA ",
+        "/private/a ",
+        "~{1}\r\n",
+        "SETACL ",
     ];
     let piece = prop_oneof![
         4 => proptest::sample::select(words.to_vec()).prop_map(|s| s.as_bytes().to_vec()),
@@ -465,24 +593,43 @@ proptest! {
     }
 
     #[test]
-    fn an_append_survives(
-        mailbox in name(),
-        flags in vec(flag(), 0..4),
-        received in option::of((0i64..200_000_000_000).prop_map(DateTime)),
-        names in names(),
-    ) {
-        let append = Append { mailbox, flags, received };
+    fn an_append_survives(append in append_start(), names in names()) {
         let mut out = b"a1 ".to_vec();
         append.write(names, &mut out);
-        out.extend_from_slice(b"{10}\r\n");
-        let back = append::parse_start(&out, names);
-        prop_assert_eq!(back.map(|t| t.value), Some(append), "{}", String::from_utf8_lossy(&out));
+        let literal = append.segment.next != Next::End;
+        if literal {
+            out.extend_from_slice(b"{10}\r\n");
+        }
+        let back = append::parse_start(&out, names, literal);
+        let want = Tagged { tag: "a1".to_owned(), value: append };
+        prop_assert_eq!(back, Some(Ok(want)), "{}", String::from_utf8_lossy(&out));
+    }
+
+    #[test]
+    fn a_segment_survives(segment in segment(), place in place()) {
+        let mut out = Vec::new();
+        segment.write(place, &mut out);
+        let literal = segment.next != Next::End;
+        if literal {
+            out.extend_from_slice(b"{10}\r\n");
+        }
+        // What goes on with a message's parts is only behind one of them.
+        let whole = matches!(segment.steps.first(), Some(Step::Message(_)));
+        if whole || place == Place::Catenate || (segment.steps.is_empty() && segment.next == Next::End) {
+            let back = Segment::parse(&out, Names::Utf7, place, literal);
+            prop_assert_eq!(back, Ok(segment), "{}", String::from_utf8_lossy(&out));
+        }
     }
 
     #[test]
     fn no_bytes_make_it_panic(input in noise(), names in names()) {
         let _ = parse_command(&input, names);
-        let _ = append::parse_start(&input, names);
+        for literal in [false, true] {
+            let _ = append::parse_start(&input, names, literal);
+            for place in [Place::Message, Place::Utf8, Place::Catenate] {
+                let _ = Segment::parse(&input, names, place, literal);
+            }
+        }
     }
 
     #[test]

@@ -62,6 +62,13 @@ pub fn put_astring(out: &mut impl BufMut, bytes: &[u8], utf8: bool) {
     }
 }
 
+/// Octets that may hold NUL (RFC 3516 §4.1).
+pub fn put_literal8(out: &mut impl BufMut, bytes: &[u8]) {
+    out.put_u8(b'~');
+    put_literal_header(out, bytes.len() as u64);
+    out.put_slice(bytes);
+}
+
 /// What goes before a literal's octets.
 pub fn put_literal_header(out: &mut impl BufMut, size: u64) {
     out.put_u8(b'{');
