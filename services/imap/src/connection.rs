@@ -9,6 +9,7 @@ use mox_service::BoxStream;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
+use crate::deflate::Deflated;
 use crate::limits;
 use crate::reply::Stop;
 
@@ -45,6 +46,14 @@ impl Connection {
     /// The stream that TLS was started on.
     pub(crate) fn put_stream(&mut self, stream: BoxStream) {
         self.stream = Some(stream);
+    }
+
+    /// From here on both sides send compressed. What was read behind the command is so already.
+    pub(crate) fn compress(&mut self) -> io::Result<()> {
+        let stream = self.take_stream()?;
+        let read = std::mem::take(&mut self.input);
+        self.put_stream(Box::new(Deflated::new(stream, read)));
+        Ok(())
     }
 
     /// Reads what has arrived into at least `room` octets of room. Cancelling loses nothing.

@@ -16,15 +16,18 @@ pub(crate) struct Enabled {
     pub rev2: bool,
     /// No sequence numbers (RFC 9586).
     pub uidonly: bool,
+    /// What others do with annotations is told (RFC 5464 §4.4.2).
+    pub metadata: bool,
 }
 
 /// What ENABLE takes: the name, and what it needs of the session's state.
-const KNOWN: [(&str, Extension); 5] = [
+const KNOWN: [(&str, Extension); 6] = [
     ("CONDSTORE", Extension::CondStore),
     ("QRESYNC", Extension::QResync),
     ("UTF8=ACCEPT", Extension::Utf8),
     ("IMAP4REV2", Extension::Rev2),
     ("UIDONLY", Extension::UidOnly),
+    ("METADATA", Extension::Metadata),
 ];
 
 /// An extension to enable.
@@ -35,6 +38,7 @@ pub(crate) enum Extension {
     Utf8,
     Rev2,
     UidOnly,
+    Metadata,
 }
 
 impl Extension {
@@ -51,6 +55,7 @@ impl Extension {
             Self::Utf8 => "UTF8=ACCEPT",
             Self::Rev2 => "IMAP4rev2",
             Self::UidOnly => "UIDONLY",
+            Self::Metadata => "METADATA",
         }
     }
 
@@ -74,6 +79,7 @@ impl Enabled {
             Extension::Utf8 => self.utf8 = true,
             Extension::Rev2 => self.rev2 = true,
             Extension::UidOnly => self.uidonly = true,
+            Extension::Metadata => self.metadata = true,
         }
         *self != before
     }

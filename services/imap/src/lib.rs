@@ -24,6 +24,7 @@
 mod changes;
 mod commands;
 mod connection;
+mod deflate;
 mod enabled;
 mod esearch;
 mod fetch;
@@ -33,6 +34,7 @@ mod names;
 mod notices;
 mod progress;
 mod reply;
+mod rights;
 mod rows;
 mod searching;
 mod selected;
@@ -99,9 +101,14 @@ impl Shared {
 
     /// A mailbox by the name that the store has for it.
     async fn mailbox(&self, token: &Bytes, name: &str) -> Result<Mailbox, Failed> {
+        self.mailbox_by(token, Which::Name(name.to_owned())).await
+    }
+
+    /// A mailbox by its name or id.
+    async fn mailbox_by(&self, token: &Bytes, which: Which) -> Result<Mailbox, Failed> {
         let request = GetMailboxRequest {
             session: token.clone(),
-            which: Some(Which::Name(name.to_owned())),
+            which: Some(which),
         };
         let mailbox = self.mail().get_mailbox(request).await?.into_inner();
         if mailbox.exists {

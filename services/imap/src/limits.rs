@@ -28,6 +28,15 @@ pub(crate) const COMMAND_ROOM: usize = 1 << 10;
 pub(crate) const LITERAL_ROOM: usize = 64 << 10;
 /// The largest message that can be appended: what the store takes.
 pub(crate) const APPEND: u64 = 100 << 20;
+/// Messages of one APPEND (RFC 3502): what the store takes.
+pub(crate) const APPEND_MESSAGES: usize = 1000;
+/// Octets of all messages of one APPEND that ride with the request; the others are uploaded.
+pub(crate) const APPEND_INLINE: usize = 768 << 10;
+/// Octets of a message that may have binary data, up to which it is held in memory to be converted. A larger one must not
+/// have NUL.
+pub(crate) const BINARY_APPEND: u64 = 32 << 20;
+/// Octets of an annotation: what the store takes.
+pub(crate) const ANNOTATION: usize = 64 << 10;
 /// Octets of a literal that is refused and can't be declined (RFC 7888), up to which they are read and thrown away; from
 /// there on the connection ends.
 pub(crate) const DISCARD: u64 = 1 << 30;

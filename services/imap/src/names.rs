@@ -27,6 +27,12 @@ pub(crate) fn kept(name: &str) -> String {
     }
 }
 
+/// The identifier of a mailbox (RFC 8474 §4): of its id, which it keeps when it is renamed.
+pub(crate) fn mailbox_id(id: &[u8]) -> String {
+    let hex: String = id.iter().map(|b| format!("{b:02x}")).collect();
+    format!("F{hex}")
+}
+
 /// Writes the name of a mailbox of the store.
 pub(crate) fn write(name: &str, names: Names, out: &mut impl BufMut) {
     mailbox::write(&shown(name), names, out);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use mox_imap_proto::acl::Rights;
 use mox_imap_proto::{NumberSet, SequenceSet};
 use mox_proto::mail::v1::{Column, ListChangesRequest, ListChangesResponse, ListRowsRequest, Mailbox, Rows, UidRange};
 
@@ -12,6 +13,7 @@ use crate::enabled::Enabled;
 use crate::names;
 use crate::notices;
 use crate::reply::{Failed, Stop};
+use crate::rights;
 use crate::rows;
 use crate::view::{Interner, View};
 
@@ -22,6 +24,8 @@ pub(crate) struct Selected {
     pub id: Bytes,
     pub name: String,
     pub read_only: bool,
+    /// What may be done with it.
+    pub rights: Rights,
     /// Refuse numbers of messages that are not there, also beside others that are.
     pub pedantic: bool,
     /// What the client enabled: the session's.
@@ -141,6 +145,7 @@ impl Selected {
             id: mailbox.id.clone(),
             name: mailbox.name.clone(),
             read_only,
+            rights: rights::of(mailbox),
             pedantic: false,
             enabled: Enabled::default(),
             view: View::default(),

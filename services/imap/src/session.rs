@@ -25,6 +25,8 @@ pub(crate) struct Login {
     /// For every call to the store.
     pub token: Bytes,
     pub account: String,
+    /// The address that was logged in with.
+    pub address: String,
     pub subscription: Subscription,
 }
 
@@ -45,6 +47,12 @@ pub(crate) struct Session {
     pub enabled: Enabled,
     /// How mailbox names travel: as [`Enabled::names`].
     pub names: Names,
+    /// RFC 4978: from the client's COMPRESS on.
+    pub compressed: bool,
+    /// Up to where changes of annotations were told; none until that is known.
+    pub metadata_modseq: Option<u64>,
+    /// The session's own changes of annotations since then.
+    pub own_metadata: Vec<u64>,
     pub failed_logins: u32,
     /// What the client says it is, until it logs in.
     pub client_id: String,
@@ -54,7 +62,8 @@ pub(crate) struct Session {
 /// What a client sent.
 enum Input {
     Command(Tagged<Command>),
-    Append(Tagged<Append>, LiteralHeader),
+    /// With the literal that is to be streamed, if there is one.
+    Append(Tagged<Append>, Option<LiteralHeader>),
     Failure(Failure),
     /// A literal that is too large, and was declined.
     Declined(String),
@@ -81,6 +90,9 @@ impl Session {
             selected: None,
             enabled: Enabled::default(),
             names: Names::Utf7,
+            compressed: false,
+            metadata_modseq: None,
+            own_metadata: Vec::new(),
             failed_logins: 0,
             client_id: String::new(),
             bad_commands: 0,
@@ -145,6 +157,14 @@ impl Session {
                 Err(error) => return Err(Stop::Bye(error.to_string().into())),
                 Ok(Event::NeedMore) => self.wait_for_input().await?,
                 Ok(Event::Command(data)) => {
+                    if self.login.is_some()
+                        && let Some(append) = append::parse_start(&data, self.names, false)
+                    {
+                        return Ok(match append {
+                            Ok(append) => Input::Append(append, None),
+                            Err(failure) => Input::Failure(failure),
+                        });
+                    }
                     return Ok(match parse_command(&data, self.names) {
                         Ok(command) => Input::Command(command),
                         Err(failure) => Input::Failure(failure),
@@ -162,10 +182,11 @@ impl Session {
     /// Decides about a literal that was announced.
     fn literal(&mut self, header: LiteralHeader) -> Result<Option<Input>, Stop> {
         if self.login.is_some()
-            && let Some(append) = append::parse_start(self.framer.start(&self.connection.input), self.names)
+            && let Some(Ok(append)) = append::parse_start(self.framer.start(&self.connection.input), self.names, true)
+            && append.value.segment.next != append::Next::Accept
         {
             self.framer.take_start(&mut self.connection.input);
-            return Ok(Some(Input::Append(append, header)));
+            return Ok(Some(Input::Append(append, Some(header))));
         }
         let most = if self.login.is_some() {
             mox_imap_proto::limits::COMMAND_LITERALS
@@ -231,11 +252,10 @@ impl Session {
                 let outcome = Box::pin(commands::run(self, &tag, value)).await;
                 (tag, name, outcome)
             }
-            Input::Append(Tagged { tag, value }, header) => (
-                tag,
-                "APPEND",
-                Box::pin(commands::append::run(self, value, header)).await,
-            ),
+            Input::Append(Tagged { tag, value }, header) => {
+                let name = value.verb.name();
+                (tag, name, Box::pin(commands::append::run(self, value, header)).await)
+            }
             Input::Declined(tag) => (
                 tag,
                 "",
@@ -273,6 +293,11 @@ impl Session {
             Ok(reply) | Err(Failed::Reply(reply)) => reply,
             Err(Failed::Stop(stop)) => return Err(stop),
         };
+        if self.enabled.metadata
+            && let Err(Failed::Stop(stop)) = commands::metadata::tell_changes(self, name).await
+        {
+            return Err(stop);
+        }
         match self.report(name).await {
             Ok(()) => Ok(self.with_highest_modseq(reply)),
             Err(Failed::Reply(_)) => Ok(reply),

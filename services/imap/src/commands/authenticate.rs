@@ -163,6 +163,7 @@ fn log_in(session: &mut Session, mechanism: &str, success: Success) -> Reply {
     session.login = Some(Login {
         token: success.session,
         account: success.account,
+        address: success.login_address,
         subscription,
     });
     session.failed_logins = 0;

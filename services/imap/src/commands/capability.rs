@@ -2,6 +2,7 @@
 
 use bytes::BufMut;
 
+use crate::commands::offered::is_off;
 use crate::reply::Reply;
 use crate::session::Session;
 
@@ -32,6 +33,16 @@ const ALWAYS: &[&str] = &[
     "THREAD=REFERENCES",
     "I18NLEVEL=1",
     "PARTIAL",
+    "LIST-METADATA",
+    "LIST-MYRIGHTS",
+    "METADATA",
+    "QUOTA",
+    "QUOTA=RES-STORAGE",
+    "ACL",
+    "RIGHTS=kxte",
+    "MULTIAPPEND",
+    "CATENATE",
+    "REPLACE",
 ];
 
 /// The capabilities of now, apart by spaces.
@@ -40,11 +51,16 @@ pub(crate) fn list(session: &Session) -> String {
     out.push(format!("APPENDLIMIT={}", crate::limits::APPEND));
     match &session.login {
         Some(login) => {
+            out.push("UNAUTHENTICATE".to_owned());
+            // RFC 4978 §2: what is on can't be asked for.
+            if !session.compressed {
+                out.push("COMPRESS=DEFLATE".to_owned());
+            }
             // An account's clients may use some extension wrongly.
             let config = session.shared.config.current();
             if let Some(account) = config.accounts.get(&login.account) {
                 let off = &account.imap_capabilities_disabled;
-                out.retain(|name| !off.iter().any(|o| o.eq_ignore_ascii_case(name)));
+                out.retain(|name| !is_off(off, name));
             }
         }
         None => {

@@ -1,11 +1,13 @@
 //! DELETE (RFC 9051 §6.3.5).
 
 use bytes::BufMut;
+use mox_imap_proto::acl::Right;
 use mox_imap_proto::mailbox;
 use mox_proto::mail::v1::DeleteMailboxRequest;
 
 use crate::names;
 use crate::reply::{Outcome, Reply};
+use crate::rights;
 use crate::session::Session;
 
 pub(super) async fn run(session: &mut Session, name: &str) -> Outcome {
@@ -14,6 +16,7 @@ pub(super) async fn run(session: &mut Session, name: &str) -> Outcome {
         return Err(Reply::no("INBOX can't be deleted").code("CANNOT").into());
     }
     let name = names::kept(name);
+    rights::allow(&session.shared.mailbox(&token, &name).await?, Right::Delete)?;
     let request = DeleteMailboxRequest {
         session: token,
         key: mox_rpc::key(),

@@ -1,9 +1,11 @@
 //! The commands, one file each.
 
+mod acl;
 pub(crate) mod append;
 pub(crate) mod authenticate;
 pub(crate) mod capability;
 mod close;
+mod compress;
 mod copy;
 mod create;
 mod delete;
@@ -17,8 +19,11 @@ mod list;
 mod login;
 mod logout;
 mod lsub;
+pub(crate) mod metadata;
 mod namespace;
 mod noop;
+mod offered;
+mod quota;
 mod rename;
 mod resync;
 mod search;
@@ -29,6 +34,7 @@ mod status;
 mod store;
 mod subscribe;
 mod thread;
+mod unauthenticate;
 mod unselect;
 
 use mox_imap_proto::{Command, NumberSet, SequenceSet};
@@ -40,6 +46,7 @@ use crate::session::Session;
 
 /// Runs a command up to its tagged reply.
 pub(crate) async fn run(session: &mut Session, tag: &str, command: Command) -> Outcome {
+    offered::check(session, &command)?;
     match command {
         Command::Capability => Ok(capability::run(session)),
         Command::Noop | Command::Check => Ok(noop::run()),
@@ -71,6 +78,12 @@ pub(crate) async fn run(session: &mut Session, tag: &str, command: Command) -> O
         Command::Lsub { reference, pattern } => lsub::run(session, &reference, &pattern).await,
         Command::Namespace => namespace::run(session),
         Command::Status { mailbox, items } => status::run(session, &mailbox, &items).await,
+        Command::GetMetadata(get) => metadata::get(session, &get).await,
+        Command::SetMetadata(set) => metadata::set(session, set).await,
+        Command::Acl(acl) => acl::run(session, &acl).await,
+        Command::Quota(quota) => quota::run(session, &quota).await,
+        Command::Compress(algorithm) => compress::run(session, tag, &algorithm).await,
+        Command::Unauthenticate => unauthenticate::run(session).await,
         Command::Idle => idle::run(session).await,
         Command::Close => close::run(session).await,
         Command::Unselect => unselect::run(session),

@@ -1,6 +1,7 @@
 //! SELECT (RFC 9051 §6.3.2, RFC 3501 §6.3.1).
 
 use bytes::{BufMut, Bytes};
+use mox_imap_proto::acl::Right;
 use mox_imap_proto::mailbox::SEPARATOR;
 use mox_imap_proto::status::SelectParameter;
 use mox_proto::mail::v1::{Flag, Mailbox, SearchKey, SearchRequest, search_key};
@@ -10,6 +11,7 @@ use crate::commands::resync::{self, Resync};
 use crate::enabled::Extension;
 use crate::names;
 use crate::reply::{Failed, Outcome, Reply};
+use crate::rights;
 use crate::selected::{Selected, numbered};
 use crate::session::Session;
 
@@ -38,6 +40,7 @@ pub(super) async fn open(
         session.enable(Extension::CondStore);
     }
     let mailbox = session.shared.mailbox(&token, &names::kept(name)).await?;
+    rights::allow(&mailbox, Right::Read)?;
     let seen = session.login()?.subscription.hint().modseq;
     let shared = session.shared.clone();
     let selected = Selected::open(&shared, &token, &mailbox, read_only, session.enabled, seen).await?;
@@ -66,6 +69,9 @@ pub(super) async fn open(
     out.put_slice(format!("* OK [UIDNEXT {}] The next UID\r\n", selected.uid_next).as_bytes());
     // RFC 7162 §3.1.2.1: for everybody, as every mailbox keeps them.
     out.put_slice(format!("* OK [HIGHESTMODSEQ {}] Of the last change\r\n", selected.highest).as_bytes());
+    // RFC 8474 §4.2.
+    let id = names::mailbox_id(&mailbox.id);
+    out.put_slice(format!("* OK [MAILBOXID ({id})] The mailbox's identifier\r\n").as_bytes());
     selected.write_permanent_flags(out);
     if enabled.rev2 {
         // RFC 9051 §6.3.2: a LIST response says what the mailbox is called.

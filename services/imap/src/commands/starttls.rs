@@ -6,6 +6,10 @@ use crate::reply::{Failed, Outcome, Reply, Stop};
 use crate::session::Session;
 
 pub(super) async fn run(session: &mut Session, tag: &str) -> Outcome {
+    // RFC 8437 §2: compression outlives a login, and TLS is below it.
+    if session.compressed {
+        return Err(Reply::bad("TLS can't be started on a compressed connection").into());
+    }
     if session.info.tls.is_some() {
         return Err(Reply::bad("TLS is on already").into());
     }

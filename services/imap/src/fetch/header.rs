@@ -1,7 +1,7 @@
 //! Fields of a header by their names (RFC 9051 §6.4.5.1, HEADER.FIELDS).
 
 /// The fields of `header` whose name is among `names`, or, `without`, those whose is not; with an empty line at the end.
-pub(super) fn filter(header: &[u8], names: &[String], without: bool) -> Vec<u8> {
+pub(crate) fn filter(header: &[u8], names: &[String], without: bool) -> Vec<u8> {
     let mut out = Vec::new();
     let mut keep = false;
     for line in header.split_inclusive(|&b| b == b'\n') {

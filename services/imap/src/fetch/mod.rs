@@ -9,3 +9,6 @@ mod section;
 mod structure;
 mod transfer;
 pub(crate) mod write;
+
+pub(crate) use header::filter as filter_header;
+pub(crate) use section::{Found, find as find_section};

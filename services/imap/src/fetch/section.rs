@@ -6,7 +6,7 @@ use mox_proto::mail::v1::Part;
 
 /// What a section consists of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Found<'a> {
+pub(crate) enum Found<'a> {
     /// There is no such part.
     Absent,
     /// These octets.
@@ -79,7 +79,7 @@ pub(super) fn part_of<'a>(section: &Section, root: &'a Part) -> Option<&'a Part>
 }
 
 /// Finds a section. Without a structure, only the whole message can be found.
-pub(super) fn find<'a>(section: &'a Section, root: Option<&Part>, size: u64) -> Found<'a> {
+pub(crate) fn find<'a>(section: &'a Section, root: Option<&Part>, size: u64) -> Found<'a> {
     if *section == Section::default() {
         return range(0, size);
     }
