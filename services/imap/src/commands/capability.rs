@@ -8,6 +8,7 @@ use crate::session::Session;
 
 /// What holds in every state. Only what works is here.
 const ALWAYS: &[&str] = &[
+    "IMAP4rev2",
     "IMAP4rev1",
     "LITERAL+",
     "SASL-IR",
@@ -43,12 +44,20 @@ const ALWAYS: &[&str] = &[
     "MULTIAPPEND",
     "CATENATE",
     "REPLACE",
+    "CONDSTORE",
+    "QRESYNC",
+    "SEARCHRES",
+    "PREVIEW",
+    "SAVEDATE",
+    "UIDONLY",
+    "INPROGRESS",
 ];
 
 /// The capabilities of now, apart by spaces.
 pub(crate) fn list(session: &Session) -> String {
     let mut out: Vec<String> = ALWAYS.iter().map(|name| (*name).to_owned()).collect();
     out.push(format!("APPENDLIMIT={}", crate::limits::APPEND));
+    out.push(format!("MESSAGELIMIT={}", crate::limits::MESSAGES));
     match &session.login {
         Some(login) => {
             out.push("UNAUTHENTICATE".to_owned());

@@ -41,22 +41,14 @@ fn source(item: &BinaryItem, facts: &Facts<'_>) -> Source {
         return Source::Absent;
     };
     // RFC 3516 §4.2: a message as a whole, and what has parts, is not encoded.
-    let encoding = match root.and_then(|root| part_of(&item.section, root)) {
+    let part = root.and_then(|root| part_of(&item.section, root));
+    let any = part.is_none_or(has_binary);
+    let encoding = match part {
         Some(part) if item.section != Section::default() => encoding(part),
-        _ => {
-            return Source::Raw {
-                offset,
-                length,
-                any: true,
-            };
-        }
+        _ => return Source::Raw { offset, length, any },
     };
     match encoding {
-        Some(None) => Source::Raw {
-            offset,
-            length,
-            any: true,
-        },
+        Some(None) => Source::Raw { offset, length, any },
         Some(Some(encoding)) => Source::Encoded {
             offset,
             length,
@@ -77,6 +69,11 @@ fn encoding(part: &Part) -> Option<Option<Encoding>> {
         "QUOTED-PRINTABLE" => Some(Some(Encoding::QuotedPrintable)),
         _ => None,
     }
+}
+
+/// Whether the part, or one in it, may have any octets. As deep as parts are parsed.
+fn has_binary(part: &Part) -> bool {
+    part.encoding == "BINARY" || part.parts.iter().any(has_binary) || part.message.as_deref().is_some_and(has_binary)
 }
 
 /// Whether the part has an encoding that we don't know.

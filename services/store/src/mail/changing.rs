@@ -10,7 +10,7 @@ use tonic::Status;
 
 use super::listing::check_ranges;
 use super::{Mail, digest, mailbox_id, step_key};
-use crate::account::ops::{Append, Copy, Expunge, NewMessage, StoreFlags};
+use crate::account::ops::{Append, Copy, Expunge, NewMessage, STEP_MESSAGES, StoreFlags};
 use crate::account::{
     AccountError, DELETED, Facts, Ingested, Key, Wanted, canonical, find_thread, ingest, join_rows, normalize,
     ranges_from, ranges_of,
@@ -146,6 +146,9 @@ impl Mail {
         let mailbox = mailbox_id(&request.mailbox_id)?;
         let destination = canonical(&request.destination)?;
         let mut uids = self.known(account, mailbox, &request.uids).await?;
+        if !moving && crate::account::ranges_span(&uids) > STEP_MESSAGES as u64 {
+            self.check_room(account, mailbox, &uids).await?;
+        }
         let mut answer = mail::CopyResponse::default();
         for step in 0.. {
             let key = step_key(account, &request.key, &digest, step)?;
@@ -220,6 +223,23 @@ impl Mail {
             uids = ranges_from(&uids, part.next_uid);
         }
         Ok(answer)
+    }
+
+    /// Whether copies of messages are within the quota. RFC 9051 §6.4.7 has all of them copied or none, and what takes
+    /// several steps can't be taken back.
+    async fn check_room(
+        &self,
+        account: AccountId,
+        mailbox: mox_types::MailboxId,
+        uids: &[UidRange],
+    ) -> Result<(), Status> {
+        let (state, index) = self.accounts.view(account, mailbox, 0).await?;
+        let quota = self.accounts.quota(&state.record.name);
+        let more: u64 = index.ranges(uids).map(|(chunk, at)| chunk.sizes[at]).sum();
+        if quota != 0 && state.record.size.saturating_add(more) > quota {
+            return Err(AccountError::OverQuota.into());
+        }
+        Ok(())
     }
 
     /// Ranges in their normal form as of now: "*" stays what it is now in all steps of a change.
