@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use mox_integration_tests::client::{curl, python};
 use mox_integration_tests::{Mox, PASSWORD, Shape, USER};
 
-in_both_shapes!(curl_reads, imaplib_reads_and_changes);
+in_both_shapes!(curl_reads, curl_appends_and_searches, imaplib_reads_and_changes);
 
 fn deliver(mox: &Mox, count: usize) -> Result<()> {
     let mut smtp = mox.session()?;
@@ -40,6 +40,42 @@ fn curl_reads(shape: Shape) -> Result<()> {
         ensure!(found.trim() == "* SEARCH 2", "{found}");
         let examined = get("", &["--request", "EXAMINE INBOX"])?;
         ensure!(examined.contains("* 3 EXISTS"), "{examined}");
+    }
+    Ok(())
+}
+
+fn curl_appends_and_searches(shape: Shape) -> Result<()> {
+    let mox = Mox::start(shape)?;
+    let user = format!("{USER}:{PASSWORD}");
+    let file = mox.folder().join("message.eml");
+    // Large enough for many reads, and with lines that must arrive as they are.
+    let body: String = (0..20_000).map(|n| format!("line {n} {{5}}\r\n.\r\n")).collect();
+    let message = format!("From: a@example.org\r\nSubject: uploaded\r\n\r\n{body}");
+    std::fs::write(&file, &message)?;
+    let file = file.display().to_string();
+    for (n, (url, tls)) in (1..).zip([
+        (format!("imap://{}", mox.imap()), &["--user", &user][..]),
+        (format!("imaps://{}", mox.imaps()), &["--user", &user, "--insecure"]),
+        (
+            format!("imap://{}", mox.imap()),
+            &["--user", &user, "--insecure", "--ssl-reqd"],
+        ),
+    ]) {
+        let get = |path: &str, more: &[&str]| curl(&[tls, more, &[&format!("{url}/{path}")]].concat());
+        get("Archive", &["--upload-file", &file])?;
+        let fetched = get(&format!("Archive;UID={n}"), &[])?;
+        ensure!(
+            fetched == message,
+            "{} octets came back of {}",
+            fetched.len(),
+            message.len()
+        );
+        let found = get("Archive?SUBJECT%20uploaded%20TEXT%20%22line%2019999%22", &[])?;
+        let all: Vec<String> = (1..=n).map(|n| n.to_string()).collect();
+        ensure!(found.trim() == format!("* SEARCH {}", all.join(" ")), "{found}");
+        get("Archive", &["--request", &format!("STORE {n} +Flags (\\Flagged)")])?;
+        let flags = get("Archive", &["--request", &format!("FETCH {n} FLAGS")])?;
+        ensure!(flags.contains("\\Flagged"), "{flags}");
     }
     Ok(())
 }
