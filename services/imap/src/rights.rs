@@ -2,10 +2,12 @@
 //! here.
 
 use mox_imap_proto::acl::{Right, Rights};
+use mox_imap_proto::flags::Flag;
 use mox_proto::mail::v1::Mailbox;
 
-use crate::reply::Reply;
+use crate::reply::{Failed, Reply};
 use crate::selected::Selected;
+use crate::session::Session;
 
 /// The rights on a mailbox.
 pub(crate) fn of(mailbox: &Mailbox) -> Rights {
@@ -26,6 +28,40 @@ pub(crate) fn allow(mailbox: &Mailbox, right: Right) -> Result<(), Reply> {
 /// If not: with the reply.
 pub(crate) fn of_selected(selected: &Selected, right: Right) -> Result<(), Reply> {
     check(selected.rights, right)
+}
+
+/// Whether flags of messages in the selected mailbox may be changed. RFC 4314 §4 lets STORE fail only if none may.
+///
+/// # Errors
+/// If not: with the reply.
+pub(crate) fn change_flags(selected: &Selected, flags: &[Flag]) -> Result<(), Reply> {
+    let needed = |flag: &Flag| match flag {
+        Flag::Seen => Right::Seen,
+        Flag::Deleted => Right::DeleteMessages,
+        _ => Right::Write,
+    };
+    // To take all away is to change the others too.
+    let first = flags.first().map_or(Right::Write, needed);
+    if flags.iter().any(|flag| selected.rights.has(needed(flag))) {
+        return Ok(());
+    }
+    check(selected.rights, first)
+}
+
+/// The mailbox that messages are to be put into, if they may.
+///
+/// # Errors
+/// If not: with the reply. RFC 9051 §6.3.12: a mailbox that could be created is told as such.
+pub(crate) async fn insert_into(session: &mut Session, name: &str) -> Result<(), Failed> {
+    let token = session.token()?;
+    match session.shared.mailbox(&token, name).await {
+        Err(Failed::Reply(reply)) if reply.code.as_deref() == Some("NONEXISTENT") => {
+            let reply = Reply::no("There is no such mailbox, create it first");
+            Err(reply.code("TRYCREATE").into())
+        }
+        Err(other) => Err(other),
+        Ok(mailbox) => Ok(allow(&mailbox, Right::Insert)?),
+    }
 }
 
 fn check(rights: Rights, right: Right) -> Result<(), Reply> {

@@ -1,5 +1,6 @@
 //! CLOSE (RFC 9051 §6.4.1): expunges without saying so, and unselects.
 
+use mox_imap_proto::acl::Right;
 use mox_proto::mail::v1::ExpungeRequest;
 
 use crate::commands::expunge;
@@ -9,7 +10,8 @@ use crate::session::Session;
 pub(super) async fn run(session: &mut Session) -> Outcome {
     let selected = session.selected()?;
     let mut reply = Reply::ok("Closed");
-    if !selected.read_only {
+    // RFC 4314 §4: without the right, CLOSE is UNSELECT.
+    if !selected.read_only && selected.rights.has(Right::Expunge) {
         let token = session.token()?;
         let shared = session.shared.clone();
         let request = ExpungeRequest {

@@ -1,6 +1,7 @@
 //! COPY and MOVE (RFC 9051 §6.4.7, §6.4.8, RFC 4315).
 
 use bytes::BufMut;
+use mox_imap_proto::acl::Right;
 use mox_imap_proto::command::Copy;
 use mox_imap_proto::sequence::write_in_order;
 use mox_proto::mail::v1::{CopyRequest, CopyResponse};
@@ -10,6 +11,7 @@ use crate::commands::{Limited, limit, uids};
 use crate::names;
 use crate::progress::Progress;
 use crate::reply::{Failed, Outcome, Reply};
+use crate::rights;
 use crate::selected::{ranges, ranges_from};
 use crate::session::Session;
 
@@ -26,6 +28,12 @@ pub(super) async fn run(session: &mut Session, tag: &str, copy: &Copy, uid: bool
     } else {
         session.selected()?
     };
+    if kind == Kind::Move {
+        // RFC 6851 §3.3.
+        for right in [Right::DeleteMessages, Right::Expunge] {
+            rights::of_selected(selected, right)?;
+        }
+    }
     let Limited { set, code: limited } = limit(uids(selected, &copy.set, uid)?);
     if set.is_empty() {
         return Ok(Reply::ok("Nothing to do"));
@@ -37,10 +45,12 @@ pub(super) async fn run(session: &mut Session, tag: &str, copy: &Copy, uid: bool
             .code(code)
             .into());
     }
+    let selected_id = selected.id.clone();
+    rights::insert_into(session, &names::kept(&copy.mailbox)).await?;
     let mut request = CopyRequest {
         session: session.token()?,
         key: mox_rpc::key(),
-        mailbox_id: selected.id.clone(),
+        mailbox_id: selected_id,
         uids: ranges(&set),
         destination: names::kept(&copy.mailbox),
     };

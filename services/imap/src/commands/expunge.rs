@@ -1,17 +1,20 @@
 //! EXPUNGE and UID EXPUNGE (RFC 9051 §6.4.3, §6.4.9). What is gone is told as everything that changed is, before the
 //! reply.
 
+use mox_imap_proto::acl::Right;
 use mox_imap_proto::{NumberSet, SequenceSet};
 use mox_proto::mail::v1::{ExpungeRequest, UidRange};
 
 use crate::Shared;
 use crate::commands::uids;
 use crate::reply::{Failed, Outcome, Reply};
+use crate::rights;
 use crate::selected::{number_set, ranges, ranges_from};
 use crate::session::Session;
 
 pub(super) async fn run(session: &mut Session, set: Option<&SequenceSet>) -> Outcome {
     let selected = session.writable()?;
+    rights::of_selected(selected, Right::Expunge)?;
     let mut request = ExpungeRequest {
         session: session.token()?,
         key: mox_rpc::key(),

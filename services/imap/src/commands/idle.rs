@@ -3,6 +3,7 @@
 use bytes::BufMut;
 use mox_imap_proto::framer::take_line;
 
+use crate::commands::metadata;
 use crate::limits;
 use crate::reply::{Failed, Outcome, Reply, Stop};
 use crate::session::Session;
@@ -39,12 +40,15 @@ async fn wait(session: &mut Session, ends: tokio::time::Instant) -> Result<bool,
         login: Some(login),
         selected,
         shutdown,
+        metadata_modseq,
         ..
     } = session
     else {
         return Err(Reply::bad("Log in first").into());
     };
+    // Of annotations too, if the client wants to be told.
     let known = selected.as_ref().map_or(u64::MAX, |s| s.modseq);
+    let known = known.min(metadata_modseq.unwrap_or(u64::MAX));
     tokio::select! {
         biased;
         () = shutdown.begun() => Err(Stop::Bye("The server is shutting down, try again later".into()).into()),
@@ -61,6 +65,12 @@ async fn wait(session: &mut Session, ends: tokio::time::Instant) -> Result<bool,
 }
 
 async fn tell(session: &mut Session) -> Result<(), Failed> {
+    if session.enabled.metadata {
+        match metadata::tell_changes(session, "IDLE").await {
+            Err(Failed::Reply(_)) => tokio::time::sleep(limits::WATCH_PAUSE.1).await,
+            told => told?,
+        }
+    }
     let (Some(selected), Some(login)) = (&mut session.selected, &session.login) else {
         return Ok(());
     };

@@ -3,6 +3,7 @@
 
 use mox_imap_proto::Command;
 use mox_imap_proto::list::List;
+use mox_imap_proto::sort::Algorithm;
 use mox_imap_proto::status::{SelectParameter, StatusItem};
 
 use crate::reply::Reply;
@@ -16,11 +17,21 @@ pub(crate) fn offered(session: &Session, name: &str) -> bool {
     !account.is_some_and(|a| is_off(&a.imap_capabilities_disabled, name))
 }
 
-/// Whether a capability is among those that are switched off. `APPENDLIMIT=100` is so by `APPENDLIMIT`.
+/// What is of no use without something else.
+const BUILT_ON: [(&str, &str); 4] = [
+    ("LIST-METADATA", "METADATA"),
+    ("LIST-MYRIGHTS", "ACL"),
+    ("RIGHTS", "ACL"),
+    ("QRESYNC", "CONDSTORE"),
+];
+
+/// Whether a capability is among those that are switched off, or built on one of these. What has values, as
+/// `APPENDLIMIT=100` and `QUOTA=RES-STORAGE`, is so by its name alone too.
 pub(super) fn is_off(off: &[String], name: &str) -> bool {
-    let base = name.strip_prefix("APPENDLIMIT=").map_or(name, |_| "APPENDLIMIT");
-    off.iter()
-        .any(|o| o.eq_ignore_ascii_case(name) || o.eq_ignore_ascii_case(base))
+    let base = name.split('=').next().unwrap_or(name);
+    let named = |n: &str| off.iter().any(|o| o.eq_ignore_ascii_case(n));
+    let foundation = BUILT_ON.iter().find(|b| b.0.eq_ignore_ascii_case(base));
+    named(name) || named(base) || foundation.is_some_and(|b| named(b.1))
 }
 
 /// Refuses a command that needs what is not offered.
@@ -59,6 +70,13 @@ fn needs(command: &Command) -> Vec<&'static str> {
         Command::Quota(_) => vec!["QUOTA"],
         Command::Compress(_) => vec!["COMPRESS=DEFLATE"],
         Command::Unauthenticate => vec!["UNAUTHENTICATE"],
+        Command::Sort(..) => vec!["SORT"],
+        Command::Thread(thread, _) => vec![match thread.algorithm {
+            Algorithm::OrderedSubject => "THREAD=ORDEREDSUBJECT",
+            Algorithm::References => "THREAD=REFERENCES",
+        }],
+        Command::MultiSearch(_) => vec!["MULTISEARCH"],
+        Command::Notify(_) => vec!["NOTIFY"],
         Command::Create { special_use, .. } if !special_use.is_empty() => vec!["CREATE-SPECIAL-USE"],
         Command::List(list) => of_list(list),
         Command::Status { items, .. } => items.iter().filter_map(|i| of_item(*i)).collect(),
@@ -133,5 +151,16 @@ mod tests {
         let off = ["idle".to_owned(), "APPENDLIMIT".to_owned()];
         assert!(is_off(&off, "IDLE") && is_off(&off, "APPENDLIMIT=100"));
         assert!(!is_off(&off, "ID"));
+        let off = ["metadata".to_owned(), "ACL".to_owned(), "QUOTA".to_owned()];
+        for name in [
+            "METADATA",
+            "LIST-METADATA",
+            "RIGHTS=kxte",
+            "LIST-MYRIGHTS",
+            "QUOTA=RES-STORAGE",
+        ] {
+            assert!(is_off(&off, name), "{name}");
+        }
+        assert!(!is_off(&["QUOTA=RES-STORAGE".to_owned()], "QUOTA"));
     }
 }

@@ -13,6 +13,7 @@ use crate::names;
 use crate::notices;
 use crate::progress::Progress;
 use crate::reply::{Failed, Outcome, Reply};
+use crate::rights;
 use crate::rows;
 use crate::selected::{number_set, ranges, ranges_from};
 use crate::session::Session;
@@ -24,6 +25,7 @@ pub(super) async fn run(session: &mut Session, tag: &str, store: &Store, uid: bo
         session.enable(Extension::CondStore);
     }
     let selected = session.writable()?;
+    rights::change_flags(selected, &store.flags)?;
     let Limited { set, code } = limit(uids(selected, &store.set, uid)?);
     if set.is_empty() {
         return Ok(Reply::ok("Nothing to do"));

@@ -57,7 +57,7 @@ async fn perform(session: &mut Session, append: Append, reading: &mut Reading) -
         request.replaces_mailbox_id = session.writable()?.id.clone();
         request.replaces_uid = replaced(session, number, uid)?;
     }
-    admit(session, &request.mailbox).await?;
+    rights::insert_into(session, &request.mailbox).await?;
     request.messages = messages(session, append.verb, append.segment, reading).await?;
     let replaces = request.replaces_uid != 0;
     let answer = session
@@ -111,16 +111,6 @@ fn replaced(session: &Session, number: Bound, uid: bool) -> Result<u32, Failed> 
                 .next()
                 .ok_or_else(|| Reply::bad("There is no message with such a number").into())
         }
-    }
-}
-
-/// Whether messages may be added.
-async fn admit(session: &mut Session, mailbox: &str) -> Result<(), Failed> {
-    let token = session.token()?;
-    match session.shared.mailbox(&token, mailbox).await {
-        Err(Failed::Reply(reply)) if reply.code.as_deref() == Some("NONEXISTENT") => Err(try_create().into()),
-        Err(other) => Err(other),
-        Ok(mailbox) => Ok(rights::allow(&mailbox, Right::Insert)?),
     }
 }
 

@@ -69,12 +69,12 @@ impl Op for SetMetadata {
                 "toomany: at most 2000 annotations and 16 MiB of them an account",
             ));
         }
+        let mut modseq = 0;
         for name in changed {
             tx.note_metadata(self.mailbox, &name)?;
+            modseq = tx.modseq();
         }
-        Ok(SetMetadataResponse {
-            modseq: tx.state().modseq(),
-        })
+        Ok(SetMetadataResponse { modseq })
     }
 
     fn size(&self) -> usize {
