@@ -51,6 +51,8 @@ pub static ALL: &[&Command] = &[
     &commands::config::printservice::PRINTSERVICE,
     &commands::version::VERSION,
     &commands::repair::RECALCULATE,
+    &commands::repair::REINDEX,
+    &commands::repair::REASSIGN_THREADS,
 ];
 
 /// No options and no parameters.

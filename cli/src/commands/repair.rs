@@ -37,6 +37,43 @@ fn of_account(matches: &ArgMatches) -> AccountRequest {
     }
 }
 
+fn account_or_all() -> Vec<Arg> {
+    vec![parameter("account").required(false), json()]
+}
+
+pub const REINDEX: Command = Command {
+    words: &["reindex"],
+    parameters: "[account]",
+    help: "Make the search index of an account, or of all accounts, anew.\n\n\
+           The index finds the messages that have a text in them. It is kept up to date in the background, and is made \
+           anew by itself when it cannot be read; this is for those who want to be sure. Searches give the same answers \
+           with any index or none: until the index is complete, they read the messages that it has not got yet. Prints \
+           how many messages, terms and bytes it has. With a running mox, mail is delivered and read meanwhile; if mox is \
+           stopped, its data is opened directly.",
+    arguments: account_or_all,
+    run: |context, matches| repair!(context, matches, reindex, of_account(matches)),
+};
+
+pub const REASSIGN_THREADS: Command = Command {
+    words: &["reassignthreads"],
+    parameters: "[account]",
+    help: "Assign the threads of all messages anew, of an account or of all accounts.\n\n\
+           First, all messages are taken out of their threads, and the Message-ID and base subject of each are written \
+           down again. Then each message is linked to its parent and all of that one's ancestors: to the nearest message \
+           that its References name, from the last to the first, or its In-Reply-To if it has none; a message with \
+           neither is linked to the latest message before it with the same base subject. Only messages with the same \
+           base subject are linked, so that an answer with a new subject begins a thread. If the message that one \
+           directly answers to is not there, but an earlier one is, that is kept as a missing link.\n\n\
+           The base subject is in lower case, with white space as single spaces, and without what replying, forwarding \
+           and mailing lists add: leading \"Re:\", \"Fwd:\", \"Fw:\" and \"[list]\", trailing \"(fwd)\", enclosing \
+           \"[fwd: …]\".\n\n\
+           New messages are put into threads when they arrive. This is for messages that came before those that they \
+           answer to, as after an import. With a running mox, mail is delivered and read meanwhile; if mox is stopped, \
+           its data is opened directly.",
+    arguments: account_or_all,
+    run: |context, matches| repair!(context, matches, reassign_threads, of_account(matches)),
+};
+
 pub const RECALCULATE: Command = Command {
     words: &["recalculatemailboxcounts"],
     parameters: "account",

@@ -31,6 +31,8 @@ impl Admin {
 #[tonic::async_trait]
 impl AdminService for Admin {
     type RecalculateCountsStream = Streaming<Report>;
+    type ReindexStream = Streaming<Report>;
+    type ReassignThreadsStream = Streaming<Report>;
 
     async fn recalculate_counts(
         &self,
@@ -39,5 +41,17 @@ impl AdminService for Admin {
         let request = request.into_inner();
         tracing::info!(account = request.account, "recalculating counts of mailboxes");
         self.store.clone().recalculate_counts(request).await
+    }
+
+    async fn reindex(&self, request: Request<AccountRequest>) -> Result<Response<Streaming<Report>>, Status> {
+        let request = request.into_inner();
+        tracing::info!(account = request.account, "making search indices anew");
+        self.store.clone().reindex(request).await
+    }
+
+    async fn reassign_threads(&self, request: Request<AccountRequest>) -> Result<Response<Streaming<Report>>, Status> {
+        let request = request.into_inner();
+        tracing::info!(account = request.account, "assigning threads anew");
+        self.store.clone().reassign_threads(request).await
     }
 }

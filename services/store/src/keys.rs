@@ -332,6 +332,8 @@ pub const TABLE_LOG: u8 = b'l';
 pub const TABLE_MESSAGES: u8 = b'm';
 /// Rows of mailboxes: `r`, mailbox, UID.
 pub const TABLE_ROWS: u8 = b'r';
+/// Messages by base subject: `t`, digest of the base subject, message.
+pub const TABLE_SUBJECTS: u8 = b't';
 /// Subscribed names: `s`, name.
 pub const TABLE_SUBSCRIPTIONS: u8 = b's';
 /// Mailboxes that were deleted and whose messages are still to be removed: `d`, account, mailbox. A space.
@@ -403,13 +405,36 @@ pub fn computed(account: AccountId, id: MessageId) -> Bytes {
     Builder::account(account, TABLE_COMPUTED).raw(id.as_bytes()).build()
 }
 
-/// A message under its Message-ID; the value is its thread.
+/// A message under its Message-ID.
 #[must_use]
 pub fn message_id(account: AccountId, digest: &[u8; MESSAGE_ID_DIGEST], id: MessageId) -> Bytes {
     Builder::account(account, TABLE_MESSAGE_IDS)
         .raw(digest)
         .raw(id.as_bytes())
         .build()
+}
+
+/// A message under its base subject; later ones come first.
+#[must_use]
+pub fn base_subject(account: AccountId, digest: &[u8; MESSAGE_ID_DIGEST], id: MessageId) -> Bytes {
+    Builder::account(account, TABLE_SUBJECTS)
+        .raw(digest)
+        .raw(&id.as_bytes().map(|byte| !byte))
+        .build()
+}
+
+/// All messages of one base subject that came before one, the latest first.
+#[must_use]
+pub fn base_subject_before(account: AccountId, digest: &[u8; MESSAGE_ID_DIGEST], id: MessageId) -> Range<Bytes> {
+    let all = Builder::account(account, TABLE_SUBJECTS).raw(digest).prefix();
+    crate::engine::after(&base_subject(account, digest, id))..all.end
+}
+
+/// The message in a key of [`base_subject`].
+#[must_use]
+pub fn parse_base_subject(key: &[u8]) -> Option<MessageId> {
+    let bytes: [u8; 16] = key.get(key.len().checked_sub(16)?..)?.try_into().ok()?;
+    Some(MessageId::from(bytes.map(|byte| !byte)))
 }
 
 /// All messages of one Message-ID.

@@ -196,6 +196,7 @@ impl Service {
         };
         let contents = Contents::new(db.clone(), Arc::new(EngineBlobs::new(db.clone())), millis.clone());
         let accounts = Accounts::new(db.clone(), quota, seconds, account::INDEX_BYTES);
+        metrics::register_search(accounts.text(), &mut telemetry.registry.lock());
         let queue = Queue::new(
             db.clone(),
             contents.clone(),

@@ -28,7 +28,11 @@ struct Service {
 }
 
 /// What control passes on to the store.
-const ADMIN: &[(&str, Kind)] = &[("RecalculateCounts", Stream)];
+const ADMIN: &[(&str, Kind)] = &[
+    ("RecalculateCounts", Stream),
+    ("Reindex", Stream),
+    ("ReassignThreads", Stream),
+];
 
 const SERVICES: &[Service] = &[
     // Answered by the store.

@@ -51,7 +51,7 @@ pub use recipients::{find_recipient, is_sent, knows_domain, record_recipients};
 pub use rights::{Identity, rights};
 pub use rows::{FromSnapshot, Reader, read as read_rows};
 pub use state::{Counts, Mailbox, State};
-pub use threads::{Thread, find as find_thread};
+pub use threads::{Link, Thread, ThreadPlace, find as find_thread};
 pub use transaction::{AccountTx, LOG_KEPT};
 pub use writer::{Key, Op};
 

@@ -6,6 +6,7 @@
 
 mod counts;
 mod report;
+mod threads;
 
 use mox_proto::admin::v1 as admin;
 use mox_proto::admin::v1::store_admin_service_server::{StoreAdminService, StoreAdminServiceServer};
@@ -73,12 +74,30 @@ impl StoreAdmin {
 #[tonic::async_trait]
 impl StoreAdminService for StoreAdmin {
     type RecalculateCountsStream = Reports;
+    type ReindexStream = Reports;
+    type ReassignThreadsStream = Reports;
 
     async fn recalculate_counts(&self, request: Request<admin::AccountRequest>) -> Result<Response<Reports>, Status> {
         let this = self.clone();
         Ok(report::run(move |reporter| async move {
             let account = this.account(&request.get_ref().account).await?;
             this.do_recalculate_counts(&account, &reporter).await
+        }))
+    }
+
+    async fn reindex(&self, request: Request<admin::AccountRequest>) -> Result<Response<Reports>, Status> {
+        let this = self.clone();
+        Ok(report::run(move |reporter| async move {
+            let accounts = this.accounts(&request.get_ref().account).await?;
+            this.do_reindex(&accounts, &reporter).await
+        }))
+    }
+
+    async fn reassign_threads(&self, request: Request<admin::AccountRequest>) -> Result<Response<Reports>, Status> {
+        let this = self.clone();
+        Ok(report::run(move |reporter| async move {
+            let accounts = this.accounts(&request.get_ref().account).await?;
+            this.do_reassign_threads(&accounts, &reporter).await
         }))
     }
 }

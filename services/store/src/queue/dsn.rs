@@ -35,7 +35,7 @@ impl Op for Notify {
         for name in &created {
             tx.set_subscribed(name, true)?;
         }
-        self.message.add(tx, mailbox)?;
+        self.message.add(tx, mailbox).await?;
         tx.extra().append(self.commit.clone());
         Ok(self.response)
     }

@@ -49,7 +49,7 @@ const PAGE: usize = 4096;
 /// An index with more messages than this times those that are left is merged anew.
 const GONE_FACTOR: u64 = 2;
 /// But not for fewer than these.
-const GONE_MIN: u64 = 1000;
+const GONE_MIN: u64 = if cfg!(test) { 100 } else { 1000 };
 /// Times that a commit is tried again when another process changed the index.
 const ATTEMPTS: u32 = 5;
 
@@ -60,6 +60,19 @@ pub struct Progress {
     pub done: u64,
     /// Of so many, about.
     pub total: u64,
+}
+
+/// What there is of an index.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Described {
+    /// In segments, gone ones included.
+    pub messages: u64,
+    /// Of all segments.
+    pub terms: u64,
+    /// Compressed.
+    pub bytes: u64,
+    /// How many.
+    pub segments: u64,
 }
 
 /// What was done, for metrics.
@@ -235,6 +248,24 @@ impl Indexer {
         }
         let pending = waiting.accounts.remove(&account).ok_or(None)?;
         Ok((account, pending))
+    }
+
+    /// What there is of an account's index.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub async fn describe(&self, account: AccountId) -> Result<Described, AccountError> {
+        let Some(value) = self.db.get(keys::search_index(account)).await? else {
+            return Ok(Described::default());
+        };
+        let record = super::decode(&value.data)?;
+        let sum = |of: fn(&record::SearchSegment) -> u64| record.segments.iter().map(of).sum();
+        Ok(Described {
+            messages: sum(|s| u64::from(s.messages)),
+            terms: sum(|s| s.terms),
+            bytes: sum(|s| s.bytes),
+            segments: record.segments.len() as u64,
+        })
     }
 
     /// Answers, if it failed, whether the index has to be made anew.

@@ -29,7 +29,7 @@ use parking_lot::Mutex;
 use prost::Message as _;
 use roaring::RoaringBitmap;
 
-pub use indexer::{Indexer, Progress};
+pub use indexer::{Described, Indexer, Progress};
 pub use plan::Place;
 pub use query::Found;
 pub use terms::fold;
@@ -81,6 +81,12 @@ impl TextIndex {
     #[must_use]
     pub fn cached_bytes(&self) -> usize {
         self.0.cache.bytes()
+    }
+}
+
+impl std::fmt::Debug for TextIndex {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TextIndex").finish_non_exhaustive()
     }
 }
 

@@ -9,7 +9,7 @@ use mox_proto::record::v1 as record;
 use mox_types::{AccountId, MailboxId, MessageId};
 use prost::Message as _;
 
-use crate::account::{AccountError, AccountTx, Op, Thread, Wanted, is_sent, read_rows, record_recipients, threads};
+use crate::account::{AccountError, AccountTx, Op, SEEN, Thread, Wanted, is_sent, read_rows, record_recipients, threads};
 use crate::content::{self, Owner, Staged};
 use crate::keys;
 
@@ -22,7 +22,7 @@ pub struct NewMessage {
     pub flags: Wanted,
     /// What was computed, encoded, for its prefix and content.
     pub computed: Bytes,
-    /// The conversation that it belongs to.
+    /// What it says of the conversation that it belongs to.
     pub thread: Thread,
     /// The bytes.
     pub content: Staged,
@@ -37,22 +37,28 @@ impl NewMessage {
     ///
     /// # Errors
     /// If the mailbox is gone or cannot take it.
-    pub fn add(&self, tx: &mut AccountTx, mailbox: MailboxId) -> Result<(u32, MessageId), AccountError> {
-        self.add_one_of(tx, mailbox, true)
+    pub async fn add(&self, tx: &mut AccountTx, mailbox: MailboxId) -> Result<(u32, MessageId), AccountError> {
+        self.add_one_of(tx, mailbox, true).await
     }
 
     /// As [`NewMessage::add`]. `introduce`: no other message that the operation added has the same content.
-    fn add_one_of(
+    async fn add_one_of(
         &self,
         tx: &mut AccountTx,
         mailbox: MailboxId,
         introduce: bool,
     ) -> Result<(u32, MessageId), AccountError> {
         let id = MessageId::new();
+        let account = tx.account();
         let mut message = self.record.clone();
+        message.id = id.to_bytes();
+        let place = self.thread.link(tx, account, &message).await?.place();
+        place.set(&mut message);
+        message.thread_muted = place.muted;
+        message.thread_collapsed = place.collapsed;
         let row = record::Row {
             message_id: id.to_bytes(),
-            flags: self.flags.bits,
+            flags: self.flags.bits | if place.muted { SEEN } else { 0 },
             keywords: tx.keywords(&self.flags)?,
             size: message.size,
             received: message.received,
@@ -62,22 +68,12 @@ impl NewMessage {
             ..record::Row::default()
         };
         let uid = tx.insert_row(mailbox, row)?;
-        let account = tx.account();
-        message.id = id.to_bytes();
         message.uid = uid;
         message.mailbox_id = mailbox.to_bytes();
         message.mailbox_original_id = mailbox.to_bytes();
         message.create_modseq = tx.modseq();
         message.content_id = self.content.id().to_bytes();
-        message.thread_id = self.thread.id.clone().unwrap_or_else(|| id.to_bytes());
-        message.thread_parents = self.thread.parent.iter().map(|p| p.to_bytes()).collect();
-        message.thread_missing_link = self.thread.missing_link;
-        if !message.message_id.is_empty() {
-            tx.put(
-                keys::message_id(account, &threads::digest(&message.message_id), id),
-                message.thread_id.clone(),
-            );
-        }
+        threads::enter(tx, &message);
         tx.put(keys::message(account, id), message.encode_to_vec());
         tx.put(keys::computed(account, id), self.computed.clone());
         if introduce {
@@ -122,7 +118,7 @@ impl Op for Append {
         }
         let mut uids = Vec::with_capacity(self.messages.len());
         for message in &self.messages {
-            uids.push(message.add(tx, id)?.0);
+            uids.push(message.add(tx, id).await?.0);
         }
         if sent {
             let messages: Vec<(Bytes, i64)> = self
@@ -179,7 +175,7 @@ impl Deliver {
         self.deliveries.iter().map(|d| d.account).collect()
     }
 
-    fn one(tx: &mut AccountTx, delivery: &Delivery, introduce: bool) -> Result<MessageId, AccountError> {
+    async fn one(tx: &mut AccountTx, delivery: &Delivery, introduce: bool) -> Result<MessageId, AccountError> {
         tx.check_quota(delivery.message.record.size)?;
         let (mailbox, created) = tx.ensure_mailbox(&delivery.mailbox)?;
         for name in &created {
@@ -191,11 +187,11 @@ impl Deliver {
             .as_ref()
             .and_then(|name| Some(tx.state().named(name)?.id));
         match destined {
-            None => Ok(delivery.message.add_one_of(tx, mailbox, introduce)?.1),
+            None => Ok(delivery.message.add_one_of(tx, mailbox, introduce).await?.1),
             Some(destined) => {
                 let mut message = delivery.message.clone();
                 message.record.mailbox_destined_id = destined.to_bytes();
-                Ok(message.add_one_of(tx, mailbox, introduce)?.1)
+                Ok(message.add_one_of(tx, mailbox, introduce).await?.1)
             }
         }
     }
@@ -210,7 +206,7 @@ impl Op for Deliver {
         let mut introduced = false;
         for delivery in &self.deliveries {
             let place = places.get(&delivery.account).ok_or(AccountError::AccountGone)?;
-            results.push(match Self::one(&mut accounts[*place], delivery, !introduced) {
+            results.push(match Self::one(&mut accounts[*place], delivery, !introduced).await {
                 Ok(id) => {
                     introduced = true;
                     DeliveryResult {

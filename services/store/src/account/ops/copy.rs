@@ -125,12 +125,7 @@ fn copy_one(
     let account = tx.account();
     // The message that is copied refers to it: that it does is what the account's version stands for.
     content::refer(tx.extra(), content, &Owner::message(account, id));
-    if !message.message_id.is_empty() {
-        tx.put(
-            keys::message_id(account, &threads::digest(&message.message_id), id),
-            message.thread_id.clone(),
-        );
-    }
+    threads::enter(tx, &message);
     tx.put(keys::message(account, id), message.encode_to_vec());
     if let Some(computed) = computed {
         tx.put(keys::computed(account, id), computed);

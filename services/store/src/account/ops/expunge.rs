@@ -69,9 +69,7 @@ pub(super) async fn remove(tx: &mut AccountTx, rows: &[(u32, record::Row)]) -> R
         tx.delete(keys::message(account, *id));
         tx.delete(keys::computed(account, *id));
         let Some(message) = message else { continue };
-        if !message.message_id.is_empty() {
-            tx.delete(keys::message_id(account, &threads::digest(&message.message_id), *id));
-        }
+        threads::leave(tx, &message);
         if let Ok(content) = ContentId::try_from(&message.content_id) {
             let now = tx.now.saturating_mul(1000);
             content::release(tx.extra(), content, &Owner::message(account, *id), now);

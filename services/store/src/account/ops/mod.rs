@@ -8,6 +8,7 @@ mod mailboxes;
 mod metadata;
 mod number;
 mod repair;
+mod threads;
 
 pub use add::{Append, Deliver, Delivery, NewMessage};
 pub use copy::Copy;
@@ -17,6 +18,7 @@ pub use mailboxes::{CreateMailbox, DeleteMailbox, RenameMailbox, SetSubscribed};
 pub use metadata::{ANNOTATION_BYTES_MAX, ANNOTATION_NAME_MAX, SetMetadata};
 pub use number::NumberRows;
 pub use repair::{CorrectCounts, Off};
+pub use threads::{ResetThreads, SetThreads, ThreadNames};
 
 /// Most messages that one commit changes or copies. What is asked for more is done in several, so that other operations
 /// of the account need not wait long, and no commit is very large.

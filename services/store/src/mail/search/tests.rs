@@ -315,6 +315,150 @@ async fn run(seed: u64) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+fn key(key: Key) -> mail::SearchKey {
+    mail::SearchKey { key: Some(key) }
+}
+
+fn header(name: &str, value: &str) -> mail::SearchKey {
+    key(Key::Header(Header {
+        name: name.into(),
+        value: value.into(),
+    }))
+}
+
+/// Takes away the bytes of all messages: what needs them is not found any longer.
+async fn forget_contents(world: &World) {
+    let mut commit = crate::engine::Commit::new();
+    commit.delete_range(keys::prefix(&[keys::CONTENT]));
+    world.db.commit(commit).await.unwrap();
+}
+
+#[tokio::test]
+async fn words_and_values_are_decided_without_reading() {
+    let world = World::new().await;
+    let text: Bytes =
+        "From: Ann <ann@example.org>\r\nSubject: A quick, brown fox\r\nX-Foo: 1\r\n\r\nHay needle hay\r\n".into();
+    world.append("Inbox", 0, &text).await.unwrap();
+    indexer(&world).update(world.account, &|_| {}).await.unwrap();
+    // One that is not in the index yet.
+    world.append("Inbox", 0, &text).await.unwrap();
+    let both = [
+        key(Key::Body("EEDL".into())),
+        key(Key::Text("quick, b".into())),
+        key(Key::Text("example".into())),
+        header("from", "<ann@"),
+        header("subject", ", brown"),
+        header("subject", ""),
+        header("x-foo", ""),
+        key(Key::Not(Box::new(key(Key::Body("fox".into()))))),
+    ];
+    for wanted in &both {
+        assert_eq!(search(&world, "Inbox", wanted.clone()).await, [1, 2], "{wanted:?}");
+    }
+    forget_contents(&world).await;
+    for wanted in both {
+        assert_eq!(search(&world, "Inbox", wanted.clone()).await, [1], "{wanted:?}");
+    }
+    // A phrase in the body is looked for in the message.
+    let phrase = key(Key::Body("needle hay".into()));
+    assert!(search(&world, "Inbox", phrase).await.is_empty());
+}
+
+#[tokio::test]
+async fn what_is_gone_is_dropped_and_what_is_damaged_made_anew() {
+    let world = World::new().await;
+    let text: Bytes = "Subject: s\r\n\r\nneedle\r\n".into();
+    for _ in 0..110 {
+        world.append("Inbox", DELETED, &text).await.unwrap();
+    }
+    world.append("Inbox", 0, &text).await.unwrap();
+    let indexer = indexer(&world);
+    indexer.update(world.account, &|_| {}).await.unwrap();
+    assert_eq!(indexer.describe(world.account).await.unwrap().messages, 111);
+    let request = mail::ExpungeRequest {
+        key: mox_rpc::key(),
+        mailbox_id: world.mailbox("Inbox").await.id,
+        ..Default::default()
+    };
+    world.mail.do_expunge(world.account, request).await.unwrap();
+    world.append("Inbox", 0, &text).await.unwrap();
+    indexer.update(world.account, &|_| {}).await.unwrap();
+    assert_eq!(indexer.describe(world.account).await.unwrap().messages, 2);
+    let all = || async { search(&world, "Inbox", key(Key::Body("needle".into()))).await };
+    assert_eq!(all().await, [111, 112]);
+    drop(indexer);
+    // Parts of the index are lost: what it says is not used, and it is made anew.
+    let mut commit = crate::engine::Commit::new();
+    commit.delete_range(keys::search_all(world.account));
+    world.db.commit(commit).await.unwrap();
+    let world = world.reopen().await;
+    assert_eq!(
+        search(&world, "Inbox", key(Key::Body("needle".into()))).await,
+        [111, 112]
+    );
+    let indexer = self::indexer(&world);
+    tokio::select! {
+        () = indexer.run() => {}
+        () = async {
+            let deadline = Instant::now() + Duration::from_secs(60);
+            loop {
+                let parts = world.db.scan(keys::search_all(world.account), Default::default(), crate::engine::Order::Ascending);
+                if !parts.await.unwrap().rows.is_empty() {
+                    break;
+                }
+                assert!(Instant::now() < deadline, "nothing made it anew");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        } => {}
+    }
+    forget_contents(&world).await;
+    assert_eq!(
+        search(&world, "Inbox", key(Key::Body("needle".into()))).await,
+        [111, 112]
+    );
+}
+
+#[tokio::test]
+async fn rows_that_are_older_than_the_index_get_numbers() {
+    let world = World::new().await;
+    let text: Bytes = "Subject: s\r\nDate: Sun, 22 Nov 2026 12:00:00 +0100\r\n\r\nneedle\r\n".into();
+    world.append("Inbox", 0, &text).await.unwrap();
+    let inbox = world.mailbox("Inbox").await;
+    let id = MailboxId::try_from(&inbox.id).unwrap();
+    let place = keys::row(world.account, id, 1);
+    let value = world.db.get(place.clone()).await.unwrap().unwrap();
+    let row = record::Row::decode(value.data).unwrap();
+    assert!(row.number != 0 && row.sent_day.is_some());
+    let old = record::Row {
+        number: 0,
+        saved: 0,
+        sent_day: None,
+        ..row.clone()
+    };
+    let mut commit = crate::engine::Commit::new();
+    commit.put(place.clone(), old.encode_to_vec());
+    world.db.commit(commit).await.unwrap();
+    let world = world.reopen().await;
+    let day = mail::search_key::Day {
+        year: 2026,
+        month: 11,
+        day: 22,
+    };
+    assert_eq!(search(&world, "Inbox", key(Key::SentOn(day))).await, [1]);
+    assert_eq!(search(&world, "Inbox", key(Key::SavedSince(day))).await, [1]);
+    indexer(&world).update(world.account, &|_| {}).await.unwrap();
+    let value = world.db.get(place).await.unwrap().unwrap();
+    let new = record::Row::decode(value.data).unwrap();
+    assert_eq!(
+        (new.saved, new.sent_day, new.modseq),
+        (row.saved, row.sent_day, row.modseq)
+    );
+    assert!(new.number > row.number);
+    forget_contents(&world).await;
+    assert_eq!(search(&world, "Inbox", key(Key::Text("needle".into()))).await, [1]);
+    assert_eq!(search(&world, "Inbox", key(Key::SentOn(day))).await, [1]);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
     #[test]

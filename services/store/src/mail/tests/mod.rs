@@ -6,6 +6,7 @@ mod metadata;
 mod model;
 mod recipients;
 mod searching;
+mod threads;
 
 use std::sync::Arc;
 
