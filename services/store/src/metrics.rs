@@ -68,7 +68,10 @@ pub(crate) fn register(engine: &Arc<RocksEngine>, metrics: &mut Registry) {
 /// Name and help of what [`TextIndex::written`] tells.
 const SEARCH_WRITTEN: [(&str, &str); 4] = [
     ("mox_store_search_indexed_messages", "Messages put into search indices"),
-    ("mox_store_search_segments", "Segments of search indices made of new messages"),
+    (
+        "mox_store_search_segments",
+        "Segments of search indices made of new messages",
+    ),
     (
         "mox_store_search_written_bytes",
         "Segments of search indices written, merged ones included",

@@ -9,7 +9,9 @@ use mox_proto::record::v1 as record;
 use mox_types::{AccountId, MailboxId, MessageId};
 use prost::Message as _;
 
-use crate::account::{AccountError, AccountTx, Op, SEEN, Thread, Wanted, is_sent, read_rows, record_recipients, threads};
+use crate::account::{
+    AccountError, AccountTx, Op, SEEN, Thread, Wanted, is_sent, read_rows, record_recipients, threads,
+};
 use crate::content::{self, Owner, Staged};
 use crate::keys;
 
