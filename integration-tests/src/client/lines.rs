@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
+use crate::client::deflate::Deflated;
 use crate::client::tls;
 
 /// Longer than any reply takes, also in a debug build on a busy machine.
@@ -70,6 +71,14 @@ impl Lines {
         let socket = self.socket.try_clone().context("duplicating a file descriptor")?;
         let encrypted = tls::handshake(socket)?;
         self.change_transport(|_| Box::new(encrypted))
+    }
+
+    /// Compresses from here on, as after COMPRESS DEFLATE (RFC 4978).
+    ///
+    /// # Errors
+    /// If the server sent something that was not read.
+    pub fn deflate(&mut self) -> Result<()> {
+        self.change_transport(|transport| Box::new(Deflated::new(transport)))
     }
 
     /// Puts another transport in place of, or around, the present one.

@@ -1,5 +1,6 @@
 //! Clients: those of others, and line-wise ones for what others would not do.
 
+mod deflate;
 mod imap;
 mod lines;
 mod others;

@@ -14,6 +14,7 @@
 //! | `login`                    | connects and logs in; `login tls`, `login 2 tls`, `login 2 as bob` (another account) |
 //! | `connect`                  | connects; the greeting is for the next `S:`. `connect tls`                           |
 //! | `starttls`                 | starts TLS here, after the server's OK to STARTTLS                                   |
+//! | `deflate`                  | compresses from here on, after the server's OK to COMPRESS                           |
 //! | `close`                    | ends the connection from here, without a word                                        |
 //! | `ended`                    | the server ends the connection, without a further word                               |
 //! | `C: text`                  | sends a line                                                                         |

@@ -109,6 +109,7 @@ impl Run<'_> {
                 Ok(())
             }
             Action::StartTls => self.talk(step.connection)?.lines.start_tls(),
+            Action::Deflate => self.talk(step.connection)?.lines.deflate(),
             Action::Close => {
                 self.talk(step.connection)?;
                 self.talks.remove(&step.connection);
@@ -142,15 +143,22 @@ impl Run<'_> {
         for chunk in self.names.command(text)? {
             self.note(step.line, step.connection, 'C', &chunk.bytes);
             self.talk(step.connection)?.lines.send(&chunk.bytes)?;
-            while chunk.waits {
-                let response = self.hear(step)?;
-                if response.starts_with(b"+") {
-                    break;
-                }
-                ensure!(response.starts_with(b"* "), "the literal was not asked for");
+            if chunk.waits {
+                self.until_asked(step)?;
             }
         }
         Ok(())
+    }
+
+    /// Waits until the server asks for a literal.
+    fn until_asked(&mut self, step: &Step) -> Result<()> {
+        loop {
+            let response = self.hear(step)?;
+            if response.starts_with(b"+") {
+                return Ok(());
+            }
+            ensure!(response.starts_with(b"* "), "the literal was not asked for");
+        }
     }
 
     fn wait_for(&mut self, step: &Step, wanted: &[Text], unwanted: &[Text]) -> Result<()> {

@@ -27,6 +27,7 @@ pub enum Action {
         tls: bool,
     },
     StartTls,
+    Deflate,
     Close,
     Ended,
     Say(Text),
@@ -162,6 +163,7 @@ impl Script {
                 self.steps.push(step(connection, Action::Connect { tls }));
             }
             "starttls" => self.steps.push(step(number(&mut rest), Action::StartTls)),
+            "deflate" => self.steps.push(step(number(&mut rest), Action::Deflate)),
             "close" => self.steps.push(step(number(&mut rest), Action::Close)),
             "ended" => self.steps.push(step(number(&mut rest), Action::Ended)),
             "fill" => {

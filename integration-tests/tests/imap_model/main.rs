@@ -8,6 +8,7 @@
 //! Run with `cargo test -p mox-integration-tests --test imap_model`. A failure prints its seed:
 //! `MODEL_SEED=1234 MODEL_STEPS=2000` runs the same again.
 
+mod commands;
 mod keys;
 mod model;
 mod session;

@@ -60,6 +60,8 @@ pub struct Session {
     /// Everything up to this is known. With what is told between, it counts when the session is at one with the server.
     pub modseq: u64,
     pub said: Vec<String>,
+    /// The command asked for flags, and not for MODSEQ.
+    asked: bool,
 }
 
 /// What a FETCH response says.
@@ -138,6 +140,7 @@ impl Session {
             flags: BTreeMap::new(),
             modseq: 0,
             said: Vec::new(),
+            asked: false,
         };
         if kind != Kind::Plain {
             let enabled = session.imap.command(&format!("ENABLE {}", kind.capabilities()))?;
@@ -172,10 +175,12 @@ impl Session {
             .iter()
             .any(|name| command.starts_with(name));
         // RFC 7162 §3.2.10: VANISHED too must not come in the middle of these, nor with their UID forms' numbers in use.
+        self.asked = command.contains("FETCH");
         for response in responses {
             self.believe(response, uses_numbers)
                 .with_context(|| format!("{response:?} in {command:?}"))?;
         }
+        self.asked = false;
         Ok(())
     }
 
@@ -231,7 +236,7 @@ impl Session {
         );
         // RFC 7162 §3.1: once enabled, with every change of flags; §3.2: with QRESYNC, with the UID.
         ensure!(
-            fetched.flags.is_none() || !self.kind.sees_modseq() || fetched.modseq.is_some(),
+            self.asked || fetched.flags.is_none() || !self.kind.sees_modseq() || fetched.modseq.is_some(),
             "flags without MODSEQ"
         );
         ensure!(
@@ -239,11 +244,11 @@ impl Session {
             "flags without UID"
         );
         let uid = if fetched.by_uid {
-            // The order is known, the numbers are not: it may be one that was told by EXISTS only.
-            if !self.view.contains(&fetched.uid) {
-                let unknown = self.view.iter().position(Option::is_none);
-                self.view[unknown.context("UIDFETCH of what there is not")?] = fetched.uid;
-            }
+            // It may be one that was told of by EXISTS only: which of those is not known yet.
+            ensure!(
+                self.view.contains(&fetched.uid) || self.view.contains(&None),
+                "UIDFETCH of what there is not"
+            );
             fetched.uid
         } else {
             let known = self

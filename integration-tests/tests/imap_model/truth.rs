@@ -8,17 +8,15 @@ use mox_integration_tests::client::Imap;
 use crate::model::{Mailbox, Touched};
 use crate::session::{code_number, fetched, told_number};
 
-/// The session, and what the server can do.
+/// The session.
 pub struct Truth {
     pub imap: Imap,
-    pub condstore: bool,
 }
 
 impl Truth {
     /// Compares one mailbox, and takes what the model does not say: modification sequences.
     pub fn check(&mut self, name: &str, mailbox: &mut Mailbox) -> Result<()> {
-        let parameters = if self.condstore { " (CONDSTORE)" } else { "" };
-        let opened = self.imap.command(&format!("EXAMINE {name}{parameters}"))?;
+        let opened = self.imap.command(&format!("EXAMINE {name} (CONDSTORE)"))?;
         let number = |code: &str| opened.iter().find_map(|r| code_number(r, code));
         let exists = opened.iter().find_map(|r| told_number(r, "EXISTS"));
         ensure!(
@@ -41,17 +39,15 @@ impl Truth {
             "UIDVALIDITY of {name} is {validity}, not {}",
             mailbox.uidvalidity
         );
-        let highest = number("HIGHESTMODSEQ");
-        ensure!(highest.is_some() || !self.condstore, "no HIGHESTMODSEQ");
-        self.check_messages(name, mailbox, highest.unwrap_or_default())?;
+        let highest = number("HIGHESTMODSEQ").context("no HIGHESTMODSEQ")?;
+        self.check_messages(name, mailbox, highest)?;
         self.check_status(name, mailbox)
     }
 
     fn check_messages(&mut self, name: &str, mailbox: &mut Mailbox, highest: u64) -> Result<()> {
         let before = mailbox.highest_modseq;
-        let items = if self.condstore { "FLAGS MODSEQ" } else { "FLAGS" };
         let mut is = BTreeMap::new();
-        for response in self.imap.command(&format!("UID FETCH 1:* ({items})"))? {
+        for response in self.imap.command("UID FETCH 1:* (FLAGS MODSEQ)")? {
             if let Some(fetched) = fetched(&response)? {
                 is.insert(fetched.uid.context("no UID")?, fetched);
             }
@@ -71,9 +67,6 @@ impl Truth {
                 "flags of {uid} in {name} are {flags:?}, and should be {:?}",
                 message.flags
             );
-            if !self.condstore {
-                continue;
-            }
             let modseq = is.modseq.context("no MODSEQ")?;
             let right = match message.touched {
                 Touched::No => modseq == message.modseq,
@@ -91,40 +84,33 @@ impl Truth {
             message.touched = Touched::No;
             largest = largest.max(modseq);
         }
-        if self.condstore {
-            ensure!(
-                highest >= largest,
-                "HIGHESTMODSEQ of {name} is {highest}, with a message of {largest}"
-            );
-            ensure!(
-                if changed { highest > before } else { highest >= before },
-                "HIGHESTMODSEQ of {name} was {before} and is {highest}: changed {changed}"
-            );
-            mailbox.highest_modseq = highest;
-        }
+        ensure!(
+            highest >= largest,
+            "HIGHESTMODSEQ of {name} is {highest}, with a message of {largest}"
+        );
+        ensure!(
+            if changed { highest > before } else { highest >= before },
+            "HIGHESTMODSEQ of {name} was {before} and is {highest}: changed {changed}"
+        );
+        mailbox.highest_modseq = highest;
         mailbox.shrunk = false;
         Ok(())
     }
 
     fn check_status(&mut self, name: &str, mailbox: &Mailbox) -> Result<()> {
-        let mut items = "MESSAGES UIDNEXT UIDVALIDITY UNSEEN SIZE".to_owned();
-        if self.condstore {
-            items.push_str(" HIGHESTMODSEQ");
-        }
-        let is = self.imap.command(&format!("STATUS {name} ({items})"))?;
+        let is = self.imap.command(&format!(
+            "STATUS {name} (MESSAGES UIDNEXT UIDVALIDITY UNSEEN SIZE HIGHESTMODSEQ)"
+        ))?;
         let unseen = mailbox.messages.values().filter(|m| !m.flags.contains("\\Seen"));
         let size: usize = mailbox.messages.values().map(|m| m.size).sum();
-        let mut should = format!(
-            "* STATUS {name} (MESSAGES {} UIDNEXT {} UIDVALIDITY {} UNSEEN {} SIZE {size}",
+        let should = format!(
+            "* STATUS {name} (MESSAGES {} UIDNEXT {} UIDVALIDITY {} UNSEEN {} SIZE {size} HIGHESTMODSEQ {})",
             mailbox.messages.len(),
             mailbox.uidnext,
             mailbox.uidvalidity,
             unseen.count(),
+            mailbox.highest_modseq,
         );
-        if self.condstore {
-            should.push_str(&format!(" HIGHESTMODSEQ {}", mailbox.highest_modseq));
-        }
-        should.push(')');
         ensure!(is.contains(&should), "{is:?}, and should be {should:?}");
         Ok(())
     }

@@ -47,10 +47,12 @@ macro_rules! in_both_shapes_alone {
 
 mod administration;
 mod bad_input;
+mod broken_services;
 mod delivery;
 mod full_disk;
 mod injection;
 mod kill;
+mod many_connections;
 mod migrating;
 mod mutt;
 mod offlineimap;
