@@ -1,6 +1,7 @@
 //! The client's byte stream: what it sent and we have not looked at yet, and what we have to say and not sent yet.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -9,7 +10,7 @@ use mox_service::BoxStream;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
-use crate::deflate::Deflated;
+use crate::deflate::{Deflated, Tables};
 use crate::limits;
 use crate::reply::Stop;
 
@@ -49,10 +50,10 @@ impl Connection {
     }
 
     /// From here on both sides send compressed. What was read behind the command is so already.
-    pub(crate) fn compress(&mut self) -> io::Result<()> {
+    pub(crate) fn compress(&mut self, tables: Arc<Tables>) -> io::Result<()> {
         let stream = self.take_stream()?;
         let read = std::mem::take(&mut self.input);
-        self.put_stream(Box::new(Deflated::new(stream, read)));
+        self.put_stream(Box::new(Deflated::new(stream, read, tables)));
         Ok(())
     }
 

@@ -1,22 +1,25 @@
 //! A stream that is compressed in both directions (RFC 4978): raw DEFLATE (RFC 1951), with a flush for each response.
 //!
 //! Memory is bounded whatever a client sends: output is decompressed only as far as it is asked for. A stream that has
-//! been silent for a while gives its tables back ([`PARK`]): what is needed to go on is only what the client sent last,
-//! to which it may refer (at most 32 KiB, and of a client that only waits, the few commands it sent).
+//! been silent for a while gives its tables (about 330 KiB) back ([`PARK`]): what is needed to go on is only what the
+//! client sent last, to which it may refer (at most 32 KiB, and of a client that only waits, the few commands it sent).
+//! Streams hand tables on to each other through [`Tables`], so that the process has as many as were used at once.
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 use mox_service::BoxStream;
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
 /// How long nothing arrives before tables are given back.
-const PARK: Duration = Duration::from_secs(5);
+const PARK: Duration = Duration::from_secs(1);
 /// How much effort goes into compressing: text gets nearly as small as with more of it, in half the time.
 const LEVEL: u32 = 4;
 /// How far back compressed data refers (RFC 1951 §2).
@@ -30,9 +33,53 @@ const PIECE: usize = 16 << 10;
 /// What a flush ends in (RFC 1951 §3.2.4): an empty block, so that what follows starts with a block, at an octet.
 const FLUSHED: [u8; 4] = [0, 0, 0xff, 0xff];
 
+/// Tables of each kind that nobody uses now and are kept.
+const KEPT: usize = 64;
+
+/// Tables for compressing and decompressing that nobody uses now.
+#[derive(Default)]
+pub(crate) struct Tables(Mutex<Idle>);
+
+#[derive(Default)]
+struct Idle {
+    deflate: Vec<Compress>,
+    inflate: Vec<Decompress>,
+}
+
+impl Tables {
+    fn deflate(&self) -> Compress {
+        let kept = self.0.lock().deflate.pop();
+        kept.unwrap_or_else(|| Compress::new(Compression::new(LEVEL), false))
+    }
+
+    fn inflate(&self) -> Decompress {
+        let kept = self.0.lock().inflate.pop();
+        kept.unwrap_or_else(|| Decompress::new(false))
+    }
+
+    fn take_back(&self, deflate: Option<Compress>, inflate: Option<Decompress>) {
+        let deflate = deflate.map(|mut tables| {
+            tables.reset();
+            tables
+        });
+        let inflate = inflate.map(|mut tables| {
+            tables.reset(false);
+            tables
+        });
+        let mut idle = self.0.lock();
+        if idle.deflate.len() < KEPT {
+            idle.deflate.extend(deflate);
+        }
+        if idle.inflate.len() < KEPT {
+            idle.inflate.extend(inflate);
+        }
+    }
+}
+
 /// See the module.
 pub(crate) struct Deflated {
     stream: BoxStream,
+    tables: Arc<Tables>,
     reader: Reader,
     writer: Writer,
     silence: Option<Pin<Box<Sleep>>>,
@@ -61,9 +108,10 @@ struct Writer {
 
 impl Deflated {
     /// Over a stream, of which what was read already, and is compressed, is given.
-    pub(crate) fn new(stream: BoxStream, read: BytesMut) -> Self {
+    pub(crate) fn new(stream: BoxStream, read: BytesMut, tables: Arc<Tables>) -> Self {
         Self {
             stream,
+            tables,
             reader: Reader {
                 input: read,
                 ..Reader::default()
@@ -82,19 +130,26 @@ impl Deflated {
         let silence = self.silence.get_or_insert_with(|| Box::pin(tokio::time::sleep(PARK)));
         if silence.as_mut().poll(cx).is_ready() {
             self.silence = None;
-            self.reader.park();
-            self.writer.park();
+            let (inflate, deflate) = (self.reader.park(), self.writer.park());
+            self.tables.take_back(deflate, inflate);
         }
+    }
+}
+
+impl Drop for Deflated {
+    fn drop(&mut self) {
+        self.tables
+            .take_back(self.writer.deflate.take(), self.reader.inflate.take());
     }
 }
 
 impl Reader {
     /// Decompresses what there is into `out`; answers whether there was anything.
-    fn inflate(&mut self, out: &mut ReadBuf<'_>) -> io::Result<bool> {
+    fn inflate(&mut self, out: &mut ReadBuf<'_>, tables: &Tables) -> io::Result<bool> {
         let mut inflate = match self.inflate.take() {
             Some(inflate) => inflate,
             None if self.input.is_empty() => return Ok(false),
-            None => resume(&self.history)?,
+            None => resume(tables.inflate(), &self.history)?,
         };
         let before = (inflate.total_in(), inflate.total_out());
         let room = out.initialize_unfilled();
@@ -131,19 +186,19 @@ impl Reader {
     }
 
     /// Only where the client flushed, behind a line: a new block begins there.
-    fn park(&mut self) {
+    fn park(&mut self) -> Option<Decompress> {
         if self.input.is_empty() && self.tail == FLUSHED && self.history.last() == Some(&b'\n') {
-            self.inflate = None;
             self.history.drain(..self.history.len().saturating_sub(WINDOW));
             self.history.shrink_to_fit();
             self.input = BytesMut::new();
+            return self.inflate.take();
         }
+        None
     }
 }
 
 /// Goes on behind a flush: what the client may refer to is given as a block without compression (RFC 1951 §3.2.4).
-fn resume(history: &[u8]) -> io::Result<Decompress> {
-    let mut inflate = Decompress::new(false);
+fn resume(mut inflate: Decompress, history: &[u8]) -> io::Result<Decompress> {
     let known = &history[history.len().saturating_sub(WINDOW)..];
     let length = u16::try_from(known.len()).unwrap_or_default();
     if length == 0 {
@@ -172,9 +227,9 @@ fn resume(history: &[u8]) -> io::Result<Decompress> {
 }
 
 impl Writer {
-    fn deflate(&mut self, data: &[u8]) -> io::Result<()> {
+    fn deflate(&mut self, data: &[u8], tables: &Tables) -> io::Result<()> {
         let Self { deflate, out, .. } = self;
-        let deflate = deflate.get_or_insert_with(|| Compress::new(Compression::new(LEVEL), false));
+        let deflate = deflate.get_or_insert_with(|| tables.deflate());
         let mut at = 0;
         while at < data.len() {
             out.reserve(data.len() - at + 64);
@@ -221,10 +276,11 @@ impl Writer {
     }
 
     /// A compressor that begins anew only never refers to what was before.
-    fn park(&mut self) {
-        if !self.dirty && self.out.is_empty() {
-            *self = Self::default();
+    fn park(&mut self) -> Option<Compress> {
+        if self.dirty || !self.out.is_empty() {
+            return None;
         }
+        std::mem::take(self).deflate
     }
 }
 
@@ -235,7 +291,7 @@ impl AsyncRead for Deflated {
             return Poll::Ready(Ok(()));
         }
         loop {
-            if this.reader.ended || this.reader.inflate(out)? {
+            if this.reader.ended || this.reader.inflate(out, &this.tables)? {
                 this.silence = None;
                 return Poll::Ready(Ok(()));
             }
@@ -264,7 +320,7 @@ impl AsyncWrite for Deflated {
             ready!(this.writer.send(&mut this.stream, cx))?;
         }
         let piece = &data[..data.len().min(PIECE)];
-        this.writer.deflate(piece)?;
+        this.writer.deflate(piece, &this.tables)?;
         Poll::Ready(Ok(piece.len()))
     }
 
@@ -293,7 +349,10 @@ mod tests {
     /// Two ends that compress for each other.
     fn pair() -> (Deflated, Deflated) {
         let (a, b) = duplex(4096);
-        let over = |stream| Deflated::new(Box::new(stream) as BoxStream, BytesMut::new());
+        let over = |stream| {
+            let tables = Arc::new(Tables::default());
+            Deflated::new(Box::new(stream) as BoxStream, BytesMut::new(), tables)
+        };
         (over(a), over(b))
     }
 
@@ -320,6 +379,7 @@ mod tests {
             let waited = tokio::time::timeout(2 * PARK, server.read_u8()).await;
             assert!(waited.is_err());
             assert!(server.reader.inflate.is_none() && server.writer.deflate.is_none());
+            assert_eq!(server.tables.0.lock().deflate.len(), 1, "for others");
             assert!(server.reader.history.capacity() <= WINDOW);
         }
         // The client, which did not forget, refers to what it sent before.
@@ -339,7 +399,8 @@ mod tests {
     #[tokio::test]
     async fn what_is_not_compressed_is_an_error() {
         let (mut client, server) = duplex(100);
-        let mut server = Deflated::new(Box::new(server), BytesMut::from(&b"a1 NOOP\r\n"[..]));
+        let read = BytesMut::from(&b"a1 NOOP\r\n"[..]);
+        let mut server = Deflated::new(Box::new(server), read, Arc::default());
         client.write_all(b"a2 NOOP\r\na3 NOOP\r\n").await.unwrap();
         let mut out = [0; 10];
         assert!(server.read(&mut out).await.is_err());

@@ -53,8 +53,10 @@ use mox_proto::mail::v1::{GetMailboxRequest, ListMailboxesRequest, Mailbox};
 use mox_rpc::Channel;
 use mox_service::{Bound, ConfigWatch, ConnectionLimits, Deps, Kind, Refusals, Shutdown};
 use mox_telemetry::Telemetry;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use crate::deflate::Tables;
 use crate::metrics::Metrics;
 use crate::reply::{Failed, Reply};
 use crate::session::Session;
@@ -86,6 +88,8 @@ struct Shared {
     config: ConfigWatch,
     telemetry: Telemetry,
     metrics: Metrics,
+    tables: Arc<Tables>,
+    conversions: Semaphore,
     hostname: String,
     pedantic: bool,
 }
@@ -169,6 +173,8 @@ impl Service {
             config: deps.config,
             telemetry: deps.telemetry,
             metrics,
+            tables: Arc::default(),
+            conversions: Semaphore::new(limits::CONVERSIONS),
             hostname: deps.static_config.hostname.as_str().to_owned(),
             pedantic: deps.static_config.pedantic,
         };

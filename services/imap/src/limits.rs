@@ -35,6 +35,8 @@ pub(crate) const APPEND_INLINE: usize = 768 << 10;
 /// Octets of a message that may have binary data, up to which it is held in memory to be converted. A larger one must not
 /// have NUL.
 pub(crate) const BINARY_APPEND: u64 = 32 << 20;
+/// Such messages that are converted at a time, in the whole process.
+pub(crate) const CONVERSIONS: usize = 4;
 /// Octets of an annotation: what the store takes.
 pub(crate) const ANNOTATION: usize = 64 << 10;
 /// Octets of a literal that is refused and can't be declined (RFC 7888), up to which they are read and thrown away; from

@@ -11,11 +11,12 @@ pub(super) async fn run(session: &mut Session, tag: &str, algorithm: &str) -> Ou
     if session.compressed {
         return Err(Reply::no("Compression is on already").code("COMPRESSIONACTIVE").into());
     }
+    let tables = session.shared.tables.clone();
     let connection = &mut session.connection;
     // RFC 4978 §3: the reply is the last that is not compressed.
     Reply::ok("Compression is on").write(tag, &mut connection.out);
     connection.flush().await?;
-    connection.compress().map_err(Stop::Closed)?;
+    connection.compress(tables).map_err(Stop::Closed)?;
     session.compressed = true;
     Ok(Reply::silent())
 }

@@ -10,7 +10,6 @@ use mox_proto::mail::v1::content::Where;
 use mox_proto::mail::v1::mail_service_client::MailServiceClient;
 use mox_proto::mail::v1::{UploadRequest, UploadResponse};
 use mox_rpc::{Channel, INLINE_CONTENT_BYTES};
-use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use super::binary;
@@ -21,8 +20,6 @@ use crate::session::Session;
 
 /// Pieces of an upload that wait for the store.
 const PIECES: usize = 4;
-/// Messages with binary data that are converted at a time, in the whole process: they are held in memory.
-static CONVERSIONS: Semaphore = Semaphore::const_new(4);
 
 /// See the module.
 pub(super) struct Intake {
@@ -115,9 +112,11 @@ impl Intake {
 
     /// A message that may have binary data.
     async fn convert(&mut self, session: &mut Session, size: u64) -> Result<(), Failed> {
+        let shared = session.shared.clone();
         let _permit = if size > INLINE_CONTENT_BYTES as u64 {
             Some(
-                CONVERSIONS
+                shared
+                    .conversions
                     .acquire()
                     .await
                     .map_err(|_| Stop::Bye("The server is stopping".into()))?,
