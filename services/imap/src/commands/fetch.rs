@@ -10,7 +10,8 @@ use mox_imap_proto::NumberSet;
 use mox_imap_proto::fetch::{Fetch, FetchItem};
 use mox_proto::mail::v1::store_flags_request::Mode;
 use mox_proto::mail::v1::{
-    Flag, Flags, GetMessagesRequest, ListRowsRequest, Message, Rows, StoreFlagsRequest, UidRange,
+    Column, Flag, Flags, GetMessagesRequest, ListRowsRequest, ListRowsResponse, Message, Rows, StoreFlagsRequest,
+    UidRange,
 };
 
 use crate::Shared;
@@ -88,7 +89,7 @@ pub(super) async fn run(session: &mut Session, fetch: &Fetch, uid: bool) -> Outc
         flags: FlagWriter::new(*enabled),
         undecodable: 0,
     };
-    let told = if run.plan.parts() == 0 {
+    let told = if run.plan.parts() == 0 || run.plan.is_summary() {
         run.rows(&set).await?
     } else {
         run.messages(&set).await?
@@ -141,43 +142,61 @@ impl Run<'_> {
             seen_modseq: self.selected.modseq,
             ..Default::default()
         };
+        if self.plan.parts() != 0 {
+            request.columns |= Column::Computed as u32;
+        }
         match set.ranges() {
             // One range needs no list, and all of the mailbox not even that.
             &[(first, last)] => (request.first_uid, request.last_uid) = (first, last),
             _ => request.uids = ranges(set),
         }
         let mut told = 0;
+        let mut answer = self.shared.mail().list_rows(request.clone()).await?.into_inner();
         loop {
-            let answer = self.shared.mail().list_rows(request.clone()).await?.into_inner();
-            let page = answer.rows.unwrap_or_default();
-            self.flags.new_page(&page.keyword_sets);
-            told += if self.plan.has_sections() {
-                self.page_with_sections(rows::iter(&page).map(|row| Facts::of_row(&row)))
-                    .await?
-            } else {
-                self.page_of_rows(&page).await?
+            // While a page is written, the next is on its way.
+            let next_uid = answer.next_uid;
+            let next = (next_uid != 0).then(|| {
+                request.first_uid = next_uid;
+                request.uids = ranges_from(&request.uids, next_uid);
+                let (request, mut mail) = (request.clone(), self.shared.mail());
+                async move { mail.list_rows(request).await }
+            });
+            let page = std::mem::take(&mut answer);
+            let write = self.page(page);
+            let Some(next) = next else {
+                return Ok(told + write.await?);
             };
-            if answer.next_uid == 0 {
-                return Ok(told);
-            }
-            request.first_uid = answer.next_uid;
-            request.uids = ranges_from(&request.uids, answer.next_uid);
+            let (written, next) = futures::join!(write, next);
+            told += written?;
+            answer = next?.into_inner();
         }
     }
 
-    /// The way that `UID FETCH 1:* (UID FLAGS)` takes, which every client takes at every start: nothing is allocated for
-    /// a message, and nothing awaited until a buffer is full.
-    async fn page_of_rows(&mut self, page: &Rows) -> Result<u64, Failed> {
+    async fn page(&mut self, answer: ListRowsResponse) -> Result<u64, Failed> {
+        let page = answer.rows.unwrap_or_default();
+        self.flags.new_page(&page.keyword_sets);
+        if self.plan.has_sections() {
+            self.page_with_sections(rows::iter(&page).map(|row| Facts::of_row(&row)))
+                .await
+        } else {
+            self.page_of_rows(&page, &answer.computed).await
+        }
+    }
+
+    /// The way that `UID FETCH 1:* (UID FLAGS)` takes, which every client takes at every start, and that of a list of
+    /// envelopes: nothing is allocated for a message, and nothing awaited until a buffer is full.
+    async fn page_of_rows(&mut self, page: &Rows, computed: &[Bytes]) -> Result<u64, Failed> {
         let mut told = 0;
         let mut walk = self.selected.view.walk();
-        let mut rows = rows::iter(page);
+        let mut rows = rows::iter(page).enumerate();
         loop {
             let mut more = false;
-            for row in rows.by_ref() {
+            for (at, row) in rows.by_ref() {
                 let Some(number) = walk.number_of(row.uid) else {
                     continue;
                 };
-                let facts = Facts::of_row(&row);
+                let mut facts = Facts::of_row(&row);
+                facts.encoded = computed.get(at).map(Bytes::as_ref);
                 write::message(
                     &self.plan.items,
                     number,

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use bytes::{BufMut, Bytes, BytesMut};
 use mox_imap_proto::section::Partial;
 use mox_imap_proto::write::put_literal_header;
-use mox_proto::mail::v1::{ContentRange, ReadContentsRequest, ReadContentsResponse};
+use mox_proto::mail::v1::{ContentPiece, ContentRange, ReadContentsRequest, ReadContentsResponse};
 use mox_rpc::with_deadline;
 use tonic::{Status, Streaming};
 
@@ -54,31 +54,64 @@ pub(crate) async fn send(
     enabled: Enabled,
 ) -> Result<Untold, Failed> {
     let mut untold = Untold::default();
-    for batch in messages.chunks(limits::CONTENT_BATCH) {
-        let ranges: Vec<ContentRange> = batch.iter().flat_map(|told| ranges(items, &told.facts)).collect();
-        let mut contents = Contents {
-            stream: None,
-            ranges: ranges.len(),
-            at: 0,
-            ahead: VecDeque::new(),
-        };
-        if !ranges.is_empty() {
-            let request = ReadContentsRequest {
-                session: source.token.clone(),
-                mailbox_id: source.mailbox.clone(),
-                ranges,
-            };
-            // The stream waits for as long as the client may take to read.
-            let request = with_deadline(request, 2 * limits::OUTPUT);
-            contents.stream = Some(source.shared.mail().read_contents(request).await?.into_inner());
-        }
-        let mut flags = FlagWriter::new(enabled);
-        for told in batch {
-            if is_undecodable(items, &told.facts) {
-                untold.undecodable += 1;
-            } else if !one(connection, items, told, &mut contents, &mut flags).await? {
-                untold.gone += 1;
+    let mut batches = messages.chunks(limits::CONTENT_BATCH).peekable();
+    let Some(first) = batches.peek() else {
+        return Ok(untold);
+    };
+    let mut contents = open(source, items, first).await?;
+    while let Some(batch) = batches.next() {
+        // While a batch is sent, the next is on its way.
+        let next = async {
+            match batches.peek() {
+                Some(next) => open(source, items, next).await,
+                None => Ok(Contents::default()),
             }
+        };
+        let (sent, next) = futures::join!(send_batch(connection, items, batch, contents, enabled), next);
+        let sent = sent?;
+        untold.gone += sent.gone;
+        untold.undecodable += sent.undecodable;
+        contents = next?;
+    }
+    Ok(untold)
+}
+
+/// Asks for the contents of a batch.
+async fn open(source: &Source<'_>, items: &[Item], batch: &[Told<'_>]) -> Result<Contents, Failed> {
+    let ranges: Vec<ContentRange> = batch.iter().flat_map(|told| ranges(items, &told.facts)).collect();
+    let mut contents = Contents {
+        ranges: ranges.len(),
+        ..Contents::default()
+    };
+    if !ranges.is_empty() {
+        let request = ReadContentsRequest {
+            session: source.token.clone(),
+            mailbox_id: source.mailbox.clone(),
+            ranges,
+            batched: true,
+        };
+        // The stream waits for as long as the client may take to read what is before it.
+        let request = with_deadline(request, limits::INACTIVE);
+        contents.stream = Some(source.shared.mail().read_contents(request).await?.into_inner());
+    }
+    Ok(contents)
+}
+
+/// Tells the messages of a batch. Answers how many of them were gone.
+async fn send_batch(
+    connection: &mut Connection,
+    items: &[Item],
+    batch: &[Told<'_>],
+    mut contents: Contents,
+    enabled: Enabled,
+) -> Result<Untold, Failed> {
+    let mut untold = Untold::default();
+    let mut flags = FlagWriter::new(enabled);
+    for told in batch {
+        if is_undecodable(items, &told.facts) {
+            untold.undecodable += 1;
+        } else if !one(connection, items, told, &mut contents, &mut flags).await? {
+            untold.gone += 1;
         }
     }
     Ok(untold)
@@ -196,13 +229,14 @@ fn extra(items: &[Item], told: &Told<'_>, enabled: Enabled) -> Vec<Item> {
 }
 
 /// The ranges of a batch, as they are read one after the other.
+#[derive(Default)]
 pub(super) struct Contents {
     stream: Option<Streaming<ReadContentsResponse>>,
     ranges: usize,
     /// The range that is read next.
     at: usize,
     /// Read, and not yet looked at.
-    ahead: VecDeque<ReadContentsResponse>,
+    ahead: VecDeque<ContentPiece>,
 }
 
 impl Contents {
@@ -300,14 +334,32 @@ impl Contents {
     }
 
     /// The next piece of the range that is read; with its last, the next range is on.
-    pub(super) async fn next(&mut self) -> Result<ReadContentsResponse, Status> {
-        let piece = match self.ahead.pop_front() {
-            Some(piece) => piece,
-            None => match &mut self.stream {
+    pub(super) async fn next(&mut self) -> Result<ContentPiece, Status> {
+        let piece = loop {
+            if let Some(piece) = self.ahead.pop_front() {
+                break piece;
+            }
+            let answer = match &mut self.stream {
                 Some(stream) => stream.message().await?,
                 None => None,
+            };
+            let answer = answer.ok_or_else(|| Status::unavailable("the contents ended early"))?;
+            if answer.pieces.is_empty() {
+                let ReadContentsResponse {
+                    range,
+                    data,
+                    end,
+                    missing,
+                    ..
+                } = answer;
+                break ContentPiece {
+                    range,
+                    data,
+                    end,
+                    missing,
+                };
             }
-            .ok_or_else(|| Status::unavailable("the contents ended early"))?,
+            self.ahead.extend(answer.pieces);
         };
         if usize::try_from(piece.range).ok() != Some(self.at) || self.at >= self.ranges {
             return Err(Status::internal(

@@ -5,6 +5,7 @@ pub(crate) mod body;
 mod envelope;
 mod header;
 pub(crate) mod plan;
+mod raw;
 mod section;
 mod structure;
 mod transfer;

@@ -155,6 +155,23 @@ impl Plan {
         }
     }
 
+    /// Whether rows say enough, if they come with what was computed: nothing is needed but what is written once.
+    pub(crate) fn is_summary(&self) -> bool {
+        self.items.iter().all(|item| {
+            matches!(
+                item,
+                Item::Uid
+                    | Item::Flags
+                    | Item::InternalDate
+                    | Item::Size
+                    | Item::Envelope
+                    | Item::Body
+                    | Item::BodyStructure
+                    | Item::ModSeq
+            )
+        })
+    }
+
     /// What is computed of messages that is needed; none, if rows do.
     pub(crate) fn parts(&self) -> u32 {
         let has = |f: fn(&Item) -> bool| self.items.iter().any(f);

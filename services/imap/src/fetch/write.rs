@@ -4,10 +4,11 @@ use bytes::{BufMut, Bytes, BytesMut};
 use mox_imap_proto::datetime::DateTime;
 use mox_imap_proto::write::{put_number, put_string};
 use mox_proto::mail::v1::{Computed, Flag, KeywordSet, Message};
+use prost::Message as _;
 
 use crate::enabled::Enabled;
 use crate::fetch::plan::Item;
-use crate::fetch::{envelope, structure};
+use crate::fetch::{envelope, raw, structure};
 use crate::names;
 use crate::notices;
 use crate::rows::Row;
@@ -23,6 +24,8 @@ pub(crate) struct Facts<'a> {
     pub computed: Option<&'a Computed>,
     /// What else the store said, if that was asked.
     pub message: Option<&'a Message>,
+    /// In place of `computed`: as the store keeps it.
+    pub encoded: Option<&'a [u8]>,
 }
 
 /// Flags; keywords as those of a page's set, or as they are.
@@ -49,6 +52,7 @@ impl<'a> Facts<'a> {
             modseq: row.modseq,
             computed: None,
             message: None,
+            encoded: None,
         }
     }
 
@@ -67,6 +71,7 @@ impl<'a> Facts<'a> {
             modseq: message.modseq,
             computed: message.computed.as_ref(),
             message: Some(message),
+            encoded: None,
         }
     }
 
@@ -137,18 +142,22 @@ pub(crate) fn item(item: &Item, facts: &Facts<'_>, flags: &mut FlagWriter, out: 
         }
         Item::Envelope => {
             out.put_slice(b"ENVELOPE ");
-            let envelope = facts.computed.and_then(|c| c.envelope.as_ref());
-            envelope::write(envelope, flags.enabled.utf8_strings(), out);
+            let utf8 = flags.enabled.utf8_strings();
+            let values = |computed: Option<&Computed>, out: &mut BytesMut| {
+                envelope::write(computed.and_then(|c| c.envelope.as_ref()), utf8, out);
+            };
+            match facts.encoded {
+                Some(encoded) => from_encoded(encoded, out, |raw, out| raw.write_envelope(utf8, out), values),
+                None => values(facts.computed, out),
+            }
         }
         Item::Body => {
             out.put_slice(b"BODY ");
-            let structure = facts.computed.and_then(|c| c.structure.as_ref());
-            structure::write(structure, false, flags.enabled.utf8_strings(), out);
+            write_structure(facts, false, flags.enabled.utf8_strings(), out);
         }
         Item::BodyStructure => {
             out.put_slice(b"BODYSTRUCTURE ");
-            let structure = facts.computed.and_then(|c| c.structure.as_ref());
-            structure::write(structure, true, flags.enabled.utf8_strings(), out);
+            write_structure(facts, true, flags.enabled.utf8_strings(), out);
         }
         Item::ModSeq => notices::modseq(facts.modseq, out),
         Item::Preview => {
@@ -182,6 +191,31 @@ fn object_id(name: &str, prefix: char, id: Option<&Bytes>, out: &mut BytesMut) {
     out.put_slice(b" (");
     out.put_slice(names::object_id(prefix, id).as_bytes());
     out.put_u8(b')');
+}
+
+fn write_structure(facts: &Facts<'_>, extended: bool, utf8: bool, out: &mut BytesMut) {
+    let values = |computed: Option<&Computed>, out: &mut BytesMut| {
+        structure::write(computed.and_then(|c| c.structure.as_ref()), extended, utf8, out);
+    };
+    let write = |raw: &raw::Computed<'_>, out: &mut BytesMut| raw.write_structure(extended, utf8, out);
+    match facts.encoded {
+        Some(encoded) => from_encoded(encoded, out, write, values),
+        None => values(facts.computed, out),
+    }
+}
+
+/// Writes from what is encoded; if that is not as the store writes it, by way of values.
+fn from_encoded(
+    encoded: &[u8],
+    out: &mut BytesMut,
+    write: impl FnOnce(&raw::Computed<'_>, &mut BytesMut) -> Result<(), raw::Unusual>,
+    values: impl FnOnce(Option<&Computed>, &mut BytesMut),
+) {
+    let start = out.len();
+    if raw::Computed::new(encoded).and_then(|raw| write(&raw, out)).is_err() {
+        out.truncate(start);
+        values(Computed::decode(encoded).ok().as_ref(), out);
+    }
 }
 
 /// Writes the answer for a message whose items need no contents.

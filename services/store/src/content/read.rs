@@ -4,9 +4,12 @@ use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 use futures::stream::{BoxStream, StreamExt, try_unfold};
+use mox_proto::record::v1 as record;
 use mox_types::ContentId;
+use prost::Message as _;
 
 use super::{ContentError, Contents};
+use crate::keys;
 
 impl Contents {
     /// How many bytes a content has.
@@ -34,6 +37,22 @@ impl Contents {
             return Err(ContentError::Damaged(id));
         }
         Ok(bytes.freeze())
+    }
+
+    /// Contents as wholes, each as far as its record has it: `None` for one that is kept in chunks, which are to be
+    /// read by [`Contents::read`]. For those that are known to be small, at once.
+    ///
+    /// # Errors
+    /// If one is gone, or the engine fails.
+    pub async fn small_many(&self, ids: &[ContentId]) -> Result<Vec<Option<Bytes>>, ContentError> {
+        let wanted = ids.iter().map(|id| keys::content(*id)).collect();
+        let values = self.0.db.get_many(wanted).await?;
+        let records = ids.iter().zip(values).map(|(id, value)| {
+            let value = value.ok_or(ContentError::Gone(*id))?;
+            let record = record::Content::decode(value.data).map_err(|_| ContentError::Damaged(*id))?;
+            Ok((record.chunks == 0).then_some(record.small))
+        });
+        records.collect()
     }
 
     /// The bytes of a content from `range.start` to before `range.end`, or to its end if that comes first, in pieces of

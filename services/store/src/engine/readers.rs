@@ -15,7 +15,7 @@ use rocksdb::{ErrorKind, ReadOptions, ReadTier};
 use tokio::sync::oneshot;
 
 use super::rocks::{Database, VERSION_BYTES};
-use super::{EngineError, Limit, Order, Page, Snapshot, Value};
+use super::{EngineError, Limit, Order, Page, Snapshot, Value, after};
 
 type RocksSnapshot<'a> = rocksdb::Snapshot<'a>;
 
@@ -77,6 +77,10 @@ fn get_many(
     tier: ReadTier,
     keys: &[Bytes],
 ) -> Result<Vec<Option<Value>>, ReadError> {
+    let ascending = keys.len() >= WALKED_KEYS && keys.windows(2).all(|pair| pair[0] < pair[1]);
+    if ascending && database.in_order(&keys[0], &keys[keys.len() - 1]) {
+        return walk(database, snapshot, tier, keys);
+    }
     let options = options(snapshot, tier);
     keys.iter()
         .map(|key| {
@@ -84,6 +88,48 @@ fn get_many(
             stored.map(|stored| decode(key, &stored)).transpose()
         })
         .collect()
+}
+
+/// Keys from which on they are read by walking along them, if they ascend: as those of a mailbox's messages mostly do,
+/// which lie side by side.
+const WALKED_KEYS: usize = 16;
+/// Steps to the next key that are tried before it is looked for from the top, which costs about as much.
+const STEPS: usize = 4;
+
+/// Values of ascending keys of one space.
+fn walk(
+    database: &Database,
+    snapshot: Option<&RocksSnapshot<'_>>,
+    tier: ReadTier,
+    keys: &[Bytes],
+) -> Result<Vec<Option<Value>>, ReadError> {
+    let mut options = options(snapshot, tier);
+    let (Some(first), Some(last)) = (keys.first(), keys.last()) else {
+        return Ok(Vec::new());
+    };
+    options.set_iterate_range(first.to_vec()..after(last).to_vec());
+    let mut rows = database.db.raw_iterator_cf_opt(database.family(first), options);
+    rows.seek_to_first();
+    let mut values = Vec::with_capacity(keys.len());
+    for key in keys {
+        let mut steps = 0;
+        while rows.key().is_some_and(|at| at < key.as_ref()) {
+            steps += 1;
+            if steps > STEPS {
+                rows.seek(key);
+            } else {
+                rows.next();
+            }
+        }
+        let value = match rows.item() {
+            Some((at, stored)) if at == key.as_ref() => Some(decode(key, stored)?),
+            _ => None,
+        };
+        values.push(value);
+    }
+    // An error ends the walk, and what follows would seem to be absent.
+    rows.status()?;
+    Ok(values)
 }
 
 fn scan(

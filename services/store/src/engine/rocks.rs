@@ -103,6 +103,11 @@ pub(super) struct Database {
 }
 
 impl Database {
+    /// Whether reading keys in order is worth while: both are of one space, whose values lie beside their keys.
+    pub(super) fn in_order(&self, first: &[u8], last: &[u8]) -> bool {
+        first.first() == last.first() && first.first().is_some_and(|space| !self.bulk.contains(space))
+    }
+
     /// The column family of a key.
     pub(super) fn family(&self, key: &[u8]) -> &ColumnFamily {
         let bulk = key.first().is_some_and(|space| self.bulk.contains(space));

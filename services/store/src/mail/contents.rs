@@ -12,7 +12,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Status, Streaming};
 
 use super::messages::{message_id, records};
-use super::{Answers, Mail, mailbox_id};
+use super::{Answers, Mail, batches, mailbox_id};
 use crate::account::{AccountError, FromSnapshot, ranges_of, read_rows};
 use crate::content::Contents;
 
@@ -21,7 +21,7 @@ pub const UPLOAD_MAX: u64 = 100 << 20;
 /// Most ranges of one request.
 const RANGES_MAX: usize = 10_000;
 /// Pieces that are read ahead of the client.
-const AHEAD: usize = 4;
+const AHEAD: usize = 2;
 
 impl Mail {
     pub(super) async fn do_upload(
@@ -67,38 +67,60 @@ impl Mail {
         let (sender, receiver) = mpsc::channel(AHEAD);
         let contents = self.contents.clone();
         tokio::spawn(async move {
-            for (n, range) in request.ranges.iter().enumerate() {
-                let n = u32::try_from(n).unwrap_or(u32::MAX);
-                let sent = match messages.get(&range.uid) {
-                    Some(message) => send_range(&contents, message, n, range, &sender).await,
-                    None => {
-                        let missing = mail::ReadContentsResponse {
-                            range: n,
-                            end: true,
-                            missing: true,
-                            ..Default::default()
-                        };
-                        sender.send(Ok(missing)).await.map_err(|_| None)
-                    }
-                };
-                match sent {
-                    Ok(()) => {}
-                    Err(Some(status)) => {
-                        let _ = sender.send(Err(status)).await;
-                        return;
-                    }
-                    Err(None) => return, // The client has gone.
-                }
+            let outcome = if request.batched {
+                batches::send(&contents, &messages, &request.ranges, &sender).await
+            } else {
+                send_ranges(&contents, &messages, &request.ranges, &sender).await
+            };
+            // Without a status, the client has gone.
+            if let Err(Some(status)) = outcome {
+                let _ = sender.send(Err(status)).await;
             }
         });
         Ok(Box::pin(ReceiverStream::new(receiver)))
     }
 }
 
-type Sender = mpsc::Sender<Result<mail::ReadContentsResponse, Status>>;
+pub(super) type Messages = HashMap<u32, record::Message>;
+
+/// Sends ranges one after the other.
+async fn send_ranges(
+    contents: &Contents,
+    messages: &Messages,
+    ranges: &[mail::ContentRange],
+    sender: &Sender,
+) -> Result<(), Option<Status>> {
+    for (n, range) in (0..).zip(ranges) {
+        match messages.get(&range.uid) {
+            Some(message) => send_range(contents, message, n, range, sender).await?,
+            None => {
+                let missing = mail::ReadContentsResponse {
+                    range: n,
+                    end: true,
+                    missing: true,
+                    ..Default::default()
+                };
+                sender.send(Ok(missing)).await.map_err(|_| None)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+pub(super) type Sender = mpsc::Sender<Result<mail::ReadContentsResponse, Status>>;
+
+/// Where in a message a range begins and ends.
+pub(super) fn bounds(message: &record::Message, range: &mail::ContentRange) -> (u64, u64) {
+    let length = match range.length {
+        0 => u64::MAX,
+        length => length,
+    };
+    let start = range.offset;
+    (start, start.saturating_add(length).min(message.size).max(start))
+}
 
 /// Sends one range of a message: of its prefix, then of its content.
-async fn send_range(
+pub(super) async fn send_range(
     contents: &Contents,
     message: &record::Message,
     number: u32,
@@ -106,12 +128,7 @@ async fn send_range(
     sender: &Sender,
 ) -> Result<(), Option<Status>> {
     let damaged = || Some(AccountError::Damaged("a message").into());
-    let length = match range.length {
-        0 => u64::MAX,
-        length => length,
-    };
-    let start = range.offset;
-    let end = start.saturating_add(length).min(message.size).max(start);
+    let (start, end) = bounds(message, range);
     let prefix = message.prefix.len() as u64;
     // The last piece says that it is the last, so one is always held back.
     let mut held: Option<Bytes> = None;
@@ -139,7 +156,7 @@ async fn send_range(
         range: number,
         data,
         end: true,
-        missing: false,
+        ..Default::default()
     };
     sender.send(Ok(last)).await.map_err(|_| None)
 }

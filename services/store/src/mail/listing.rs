@@ -22,6 +22,21 @@ pub(super) fn check_ranges(ranges: &[UidRange]) -> Result<(), Status> {
     Ok(())
 }
 
+/// The UIDs that a request is about, normalized.
+pub(super) fn wanted(request: &mail::ListRowsRequest, uid_next: u32) -> Vec<UidRange> {
+    let all = [UidRange {
+        first: request.first_uid.max(1),
+        last: request.last_uid,
+    }];
+    let asked = if request.uids.is_empty() {
+        &all[..]
+    } else {
+        &request.uids
+    };
+    // "1:*" of an empty range would be turned around; what starts above the end is nothing.
+    ranges_from(&normalize(asked, uid_next), request.first_uid)
+}
+
 impl Mail {
     pub(super) async fn do_list_rows(
         &self,
@@ -29,23 +44,14 @@ impl Mail {
         request: &mail::ListRowsRequest,
     ) -> Result<mail::ListRowsResponse, Status> {
         check_ranges(&request.uids)?;
+        if request.columns & mail::Column::Computed as u32 != 0 {
+            return self.list_computed(account, request).await;
+        }
         let id = mailbox_id(&request.mailbox_id)?;
         let (state, index) = self.accounts.view(account, id, request.seen_modseq).await?;
         let mailbox = state.mailbox(id)?;
         let uid_next = mailbox.uid_next;
-        let ranges = if request.uids.is_empty() {
-            normalize(
-                &[UidRange {
-                    first: request.first_uid.max(1),
-                    last: request.last_uid,
-                }],
-                uid_next,
-            )
-        } else {
-            ranges_from(&normalize(&request.uids, uid_next), request.first_uid)
-        };
-        // "1:*" of an empty range would be turned around; what starts above the end is nothing.
-        let ranges = ranges_from(&ranges, request.first_uid);
+        let ranges = wanted(request, uid_next);
         let mut packer = Packer::new(Columns::from_bits(request.columns), &state.keywords);
         let mut answer = mail::ListRowsResponse {
             modseq: state.modseq(),

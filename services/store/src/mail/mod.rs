@@ -4,7 +4,9 @@
 //! Changes go to the account's writer with the caller's key. What concerns more messages than one commit should is done
 //! in steps, each with a key derived from the caller's, so that a repeated call goes through the same steps.
 
+mod batches;
 mod changing;
+mod computed;
 mod contents;
 mod listing;
 mod mailboxes;

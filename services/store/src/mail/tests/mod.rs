@@ -228,6 +228,7 @@ impl Mail {
             session: Bytes::new(),
             mailbox_id: mailbox.clone(),
             ranges: vec![mail::ContentRange { uid, offset, length }],
+            batched: false,
         };
         let mut pieces = self.do_read_contents(account, request).await.unwrap();
         let mut all = Vec::new();
