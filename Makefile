@@ -28,7 +28,7 @@ test: ## Run all tests, with real clients
 	cargo test --workspace --no-fail-fast
 
 .PHONY: bench
-bench: ## Measure against Postfix on this machine, release build
+bench: ## Measure against Postfix and Dovecot on this machine, release build
 	@tools/deps build test bench
 	cargo build --release --workspace --bins
 	$(TARGET)/release/mox-bench $(ARGS)

@@ -99,7 +99,7 @@ impl Session {
         }
     }
 
-    /// Runs the session to its end.
+    /// Runs the session to its end. What is only needed now and then is boxed: thousands of sessions do nothing but wait.
     pub(crate) async fn run(mut self) {
         let shutdown = self.shutdown.clone();
         let stop = tokio::select! {
@@ -110,7 +110,7 @@ impl Session {
             Stop::Closed(error) => tracing::debug!(%error, "connection closed"),
             Stop::Bye(text) => {
                 tracing::debug!(text = %text, "ending the session");
-                self.connection.bye(text).await;
+                Box::pin(self.connection.bye(text)).await;
             }
             Stop::Logout => {}
         }
@@ -119,12 +119,12 @@ impl Session {
             let Login { token, .. } = login;
             let request = mox_proto::auth::v1::EndSessionRequest { session: token };
             // A token that is not ended expires.
-            let _ = self.shared.auth().end_session(request).await;
+            let _ = Box::pin(self.shared.auth().end_session(request)).await;
         }
     }
 
     async fn converse(&mut self) -> Stop {
-        if let Err(stop) = self.greet().await {
+        if let Err(stop) = Box::pin(self.greet()).await {
             return stop;
         }
         loop {
@@ -268,7 +268,7 @@ impl Session {
                 (tag, failure.name.unwrap_or_default(), Err(refuse(&failure).into()))
             }
         };
-        let reply = self.settle(outcome, name).await;
+        let reply = Box::pin(self.settle(outcome, name)).await;
         let seconds = started.elapsed().as_secs_f64();
         let result = reply.as_ref().map_or("end", Reply::result);
         self.shared.metrics.command(name, result, seconds);

@@ -133,11 +133,12 @@ where
         }
     }
 
+    /// What is only needed at the beginning is boxed: the task keeps room for it as long as the session lasts.
     async fn connection(self: Arc<Self>, mut stream: TcpStream, remote: SocketAddr, cid: u64) {
         let Ok(local) = stream.local_addr() else { return };
         // Answers are written whole; waiting for more to send with them only delays them.
         let _ = stream.set_nodelay(true);
-        let (remote, local) = match self.addresses(&mut stream, remote, local).await {
+        let (remote, local) = match Box::pin(self.addresses(&mut stream, remote, local)).await {
             Ok(addresses) => addresses,
             Err(error) => {
                 tracing::info!(%remote, %error, "refused a connection of a proxy");
@@ -148,11 +149,11 @@ where
             Ok(permit) => permit,
             Err(why) => {
                 tracing::info!(%remote, limit = ?why, "refused a connection over a limit");
-                return self.refuse(stream, self.refusals.busy).await;
+                return Box::pin(self.refuse(stream, self.refusals.busy)).await;
             }
         };
         if self.shutdown.has_begun() {
-            return self.refuse(stream, self.refusals.stopping).await;
+            return Box::pin(self.refuse(stream, self.refusals.stopping)).await;
         }
         let info = ConnInfo {
             cid,
@@ -167,7 +168,7 @@ where
     async fn session(&self, mut stream: BoxStream, mut info: ConnInfo, permit: Permit) {
         if self.bound.kind.is_implicit_tls() {
             let Some(tls) = &self.bound.tls else { return };
-            stream = match crate::starttls(stream, tls, &mut info).await {
+            stream = match Box::pin(crate::starttls(stream, tls, &mut info)).await {
                 Ok(stream) => stream,
                 Err(error) => {
                     tracing::debug!(remote = %info.remote, %error, "connection ended before it began");

@@ -53,6 +53,43 @@ impl Load<'_> {
     }
 }
 
+/// Whose mailbox.
+pub(crate) struct Who<'a> {
+    pub(crate) imap: SocketAddr,
+    pub(crate) user: &'a str,
+}
+
+impl Who<'_> {
+    fn run(&self, mode: &str, mailbox: &str, options: &[(&str, &str)]) -> Result<String> {
+        let address = self.imap.to_string();
+        let mut args = vec![mode, "--addr", &address, "--user", self.user, "--pass", PASSWORD];
+        args.extend(["--mailbox", mailbox]);
+        for (name, value) in options {
+            args.extend([*name, *value]);
+        }
+        mailbench(&args)
+    }
+
+    /// Messages appended a second, each synced before the next of its connection.
+    pub(crate) fn append(&self, mailbox: &str, connections: usize, count: usize, size: usize) -> Result<f64> {
+        let (connections, total, size) = (connections.to_string(), count.to_string(), size.to_string());
+        let printed = self.run(
+            "append",
+            mailbox,
+            &[("--conns", &connections), ("--count", &total), ("--size", &size)],
+        )?;
+        // Its own division, as it prints whole messages only.
+        Ok(count as f64 / value(&printed, "secs")?)
+    }
+
+    /// A figure of fetching, or searching: at the median of so many times.
+    pub(crate) fn fetch(&self, mailbox: &str, what: &str, repeats: usize, figure: &str) -> Result<f64> {
+        let repeats = repeats.to_string();
+        let printed = self.run("fetch", mailbox, &[("--what", what), ("--repeat", &repeats)])?;
+        value(&printed, figure)
+    }
+}
+
 /// Measurements take longer than a client may in a scenario, so this has no limit of time.
 fn mailbench(args: &[&str]) -> Result<String> {
     let done = std::process::Command::new(binary("mailbench")?)

@@ -1,18 +1,24 @@
 //! `make bench`: mox, as `mox localserve` in a release build, beside Postfix from Debian that delivers to a virtual
-//! maildir, both on this machine, this disk and loopback, under the same load. Prints one table.
+//! maildir, and beside Dovecot, all on this machine, this disk and loopback, under the same load. Prints tables. What
+//! takes long is measured by commands of its own: `growth`, `push` and `crowd`.
 //!
 //! The load is mailbench's (`src/bin/mailbench.rs`): 4 KiB messages to one account. mox answers 250 when a message is
 //! delivered and synced; Postfix when it is queued and synced, and delivers afterwards.
 
+mod crowd;
+mod dovecot;
+mod growth;
+mod imap;
 mod load;
 mod postfix;
+mod push;
 mod table;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use mox_integration_tests::{Mox, Shape, USER};
 
@@ -20,7 +26,7 @@ use crate::load::{Load, median};
 use crate::postfix::Postfix;
 use crate::table::{Row, Table};
 
-/// Measures mox beside Postfix, and prints one table of figures and ratios.
+/// Measures mox beside Postfix and Dovecot, and prints tables of figures and ratios.
 #[derive(Debug, Parser)]
 #[command(name = "mox-bench")]
 struct Arguments {
@@ -39,6 +45,41 @@ struct Arguments {
     /// Only mox, for machines without Postfix.
     #[arg(long)]
     without_postfix: bool,
+    /// Only mox, for machines without Dovecot.
+    #[arg(long)]
+    without_dovecot: bool,
+    /// How Dovecot keeps mail: sdbox, mdbox or maildir. sdbox is the fastest over all.
+    #[arg(long, default_value = "sdbox")]
+    dovecot_format: String,
+    /// What to measure; receiving and reading mail, if not given.
+    #[command(subcommand)]
+    what: Option<What>,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Receiving mail, beside Postfix.
+    Smtp,
+    /// Reading mail, beside Dovecot.
+    Imap,
+    /// A mailbox of many messages. Takes minutes.
+    Growth {
+        /// How many.
+        #[arg(default_value_t = 1_000_000)]
+        count: usize,
+    },
+    /// mbsync pushes many messages on 8 connections. Takes minutes.
+    Push {
+        /// How many.
+        #[arg(default_value_t = 75_000)]
+        count: usize,
+    },
+    /// Many connections idle. Takes minutes.
+    Crowd {
+        /// How many.
+        #[arg(default_value_t = 5000)]
+        count: usize,
+    },
 }
 
 /// What was measured.
@@ -69,19 +110,40 @@ fn main() -> Result<()> {
             .ok()
             .context("setting the temporary folder")?;
     }
-    let style = ProgressStyle::with_template("{elapsed_precise} [{bar:30}] {msg}")?;
-    let servers = if arguments.without_postfix { 2 } else { 3 };
-    let bar = ProgressBar::new(5 + 2 * (arguments.rounds * servers) as u64).with_style(style);
+    let style = ProgressStyle::with_template("{elapsed_precise} {msg}")?;
+    let bar = ProgressBar::new_spinner().with_style(style);
     bar.enable_steady_tick(Duration::from_millis(200));
-    let figures = measure(&arguments, &bar)?;
+    let tables = tables(&arguments, &bar)?;
     bar.finish_and_clear();
-    print!("{}", table(&arguments, &figures));
+    for table in tables {
+        println!("{table}");
+    }
     Ok(())
+}
+
+fn tables(arguments: &Arguments, bar: &ProgressBar) -> Result<Vec<Table>> {
+    let at = |what: &str| step(bar, what);
+    let smtp = || Ok::<_, anyhow::Error>(table(arguments, &measure(arguments, bar)?));
+    let imap = || {
+        let format = (!arguments.without_dovecot).then_some(arguments.dovecot_format.as_str());
+        imap::measure(arguments.rounds, format, &at)
+    };
+    Ok(match arguments.what {
+        None => {
+            let smtp = smtp()?;
+            let (beside, pieces) = imap()?;
+            vec![smtp, beside, pieces]
+        }
+        Some(What::Smtp) => vec![smtp()?],
+        Some(What::Imap) => imap().map(|(beside, pieces)| vec![beside, pieces])?,
+        Some(What::Growth { count }) => vec![growth::measure(count, arguments.rounds, &at)?],
+        Some(What::Push { count }) => vec![push::measure(count, &at)?],
+        Some(What::Crowd { count }) => vec![crowd::measure(count, &at)?],
+    })
 }
 
 fn step(bar: &ProgressBar, what: &str) {
     bar.set_message(what.to_owned());
-    bar.inc(1);
 }
 
 fn measure(arguments: &Arguments, bar: &ProgressBar) -> Result<Figures> {
@@ -186,5 +248,9 @@ fn table(arguments: &Arguments, figures: &Figures) -> Table {
         )
         .under(1.0),
     ];
-    Table { rows }
+    Table {
+        title: "4 KiB messages, one account".into(),
+        others: "Postfix",
+        rows,
+    }
 }

@@ -36,7 +36,13 @@ impl Row {
         Self::figure(what, ours.as_secs_f64(), 2)
     }
 
-    /// Wants at least `share` of what Postfix does.
+    /// What the other has, where that is only told.
+    pub(crate) fn theirs(mut self, theirs: f64) -> Self {
+        self.theirs = Some(theirs);
+        self
+    }
+
+    /// Wants at least `share` of what the other server does.
     pub(crate) fn beside(mut self, theirs: Option<f64>, share: f64) -> Self {
         self.theirs = theirs;
         if let Some(theirs) = theirs {
@@ -64,19 +70,26 @@ impl Row {
 
 /// All rows.
 pub(crate) struct Table {
+    /// What all rows have in common.
+    pub(crate) title: String,
+    /// Who ours is compared with.
+    pub(crate) others: &'static str,
     pub(crate) rows: Vec<Row>,
 }
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let width = self.rows.iter().map(|r| r.what.len()).max().unwrap_or(0);
+        let width = width.max(self.title.len());
         writeln!(
             f,
             "{:width$}  {:>8}  {:>8}  {:>6}  {:<14}  met",
-            "4 KiB messages, one account", "mox", "Postfix", "ratio", "wanted"
+            self.title, "mox", self.others, "ratio", "wanted"
         )?;
         for row in &self.rows {
-            let theirs = row.theirs.map_or_else(String::new, |t| format!("{t:.0}"));
+            let theirs = row
+                .theirs
+                .map_or_else(String::new, |t| format!("{t:.0$}", row.decimals));
             let ratio = row.ratio.map_or_else(String::new, |r| format!("x{r:.2}"));
             let met = match row.met {
                 Some(true) => "yes",

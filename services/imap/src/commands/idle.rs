@@ -19,7 +19,7 @@ pub(super) async fn run(session: &mut Session) -> Outcome {
     let mut news = true;
     loop {
         if news {
-            tell(session).await?;
+            Box::pin(tell(session)).await?;
         }
         session.connection.flush().await?;
         match take_line(&mut session.connection.input, LINE) {
@@ -56,7 +56,7 @@ async fn wait(session: &mut Session, ends: tokio::time::Instant) -> Result<bool,
             true => Err(Stop::Bye("This session has ended, please log in again".into()).into()),
             false => Ok(true),
         },
-        filled = connection.fill(limits::COMMAND_ROOM) => {
+        filled = connection.fill(LINE) => {
             filled?;
             Ok(false)
         }

@@ -445,7 +445,7 @@ mod tests {
             (lines, body_offset, end_offset) in (any::<u64>(), 0u64..1000, any::<u64>()),
             (disposition, disposition_parameters) in (option::of(text()), parameters()),
             languages in prop::collection::vec(text(), 0..3),
-            envelope in option::of(envelopes()),
+            envelope in option::of(envelopes().boxed()),
         ) -> mail::Part {
             mail::Part {
                 media_type: media_type.into(),
@@ -469,15 +469,18 @@ mod tests {
         }
     }
 
-    fn parts() -> impl Strategy<Value = mail::Part> {
-        leaf().prop_recursive(3, 12, 3, |inner| {
-            let children = prop::collection::vec(inner.clone(), 0..3);
-            (leaf(), children, option::of(inner)).prop_map(|(part, parts, message)| mail::Part {
-                parts,
-                message: message.map(Box::new),
-                ..part
+    fn parts() -> BoxedStrategy<mail::Part> {
+        leaf()
+            .boxed()
+            .prop_recursive(2, 6, 2, |inner| {
+                let children = prop::collection::vec(inner.clone(), 0..3);
+                (leaf().boxed(), children, option::of(inner)).prop_map(|(part, parts, message)| mail::Part {
+                    parts,
+                    message: message.map(Box::new),
+                    ..part
+                })
             })
-        })
+            .boxed()
     }
 
     fn written(encoded: &[u8], write: impl Fn(&Computed<'_>, &mut BytesMut) -> Result<(), Unusual>) -> Bytes {
@@ -488,7 +491,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_same_is_written_as_from_values(envelope in option::of(envelopes()), part in parts(), utf8: bool) {
+        fn the_same_is_written_as_from_values(envelope in option::of(envelopes().boxed()), part in parts(), utf8: bool) {
             let computed = mail::Computed { envelope, structure: Some(part), preview: Some("p".into()), ..Default::default() };
             let encoded = computed.encode_to_vec();
             let mut expected = BytesMut::new();

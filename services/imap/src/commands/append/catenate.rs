@@ -183,6 +183,7 @@ async fn copy(
         session: session.token()?,
         mailbox_id: mailbox.id.clone(),
         ranges: vec![range],
+        batched: false,
     };
     let mut pieces = session.shared.mail().read_contents(request).await?.into_inner();
     while let Some(piece) = pieces.message().await? {
