@@ -142,7 +142,8 @@ impl Selected {
     /// With nothing in view yet.
     fn closed(mailbox: &Mailbox, read_only: bool) -> Self {
         Self {
-            id: mailbox.id.clone(),
+            // A copy: as it came, it holds all of the buffer that the answer was read into.
+            id: Bytes::copy_from_slice(&mailbox.id),
             name: mailbox.name.clone(),
             read_only,
             rights: rights::of(mailbox),

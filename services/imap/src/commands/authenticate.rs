@@ -159,9 +159,11 @@ fn log_in(session: &mut Session, mechanism: &str, success: Success) -> Reply {
         "logged in"
     );
     session.shared.metrics.login(mechanism, "ok");
-    let subscription = session.shared.hub.subscribe(success.session.clone());
+    // A copy: as it came, it holds all of the buffer that the answer was read into.
+    let token = Bytes::copy_from_slice(&success.session);
+    let subscription = session.shared.hub.subscribe(token.clone());
     session.login = Some(Login {
-        token: success.session,
+        token,
         account: success.account,
         address: success.login_address,
         subscription,

@@ -139,7 +139,8 @@ impl Watching {
                     id,
                     Subscription {
                         account: info.account,
-                        session,
+                        // A copy, which does not hold the buffer that the request was read into.
+                        session: bytes::Bytes::copy_from_slice(&session),
                         told,
                     },
                 );
