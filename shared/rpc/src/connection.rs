@@ -32,6 +32,8 @@ pub(crate) const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(15), Du
 
 /// What one stream, and all of a connection, may have in flight: several pages.
 pub(crate) const WINDOWS: (u32, u32) = (2 << 20, 8 << 20);
+/// Bytes of a frame: a page takes few of them, and others of the connection still get their turn.
+pub(crate) const FRAME_BYTES: u32 = 256 << 10;
 
 #[derive(Clone)]
 enum State {
@@ -241,6 +243,7 @@ where
         .timer(TokioTimer::new())
         .initial_stream_window_size(WINDOWS.0)
         .initial_connection_window_size(WINDOWS.1)
+        .max_frame_size(FRAME_BYTES)
         .keep_alive_interval(KEEP_ALIVE.0)
         .keep_alive_timeout(KEEP_ALIVE.1)
         .keep_alive_while_idle(true)

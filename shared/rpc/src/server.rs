@@ -20,7 +20,7 @@ use tonic::body::Body;
 use tonic::service::Routes;
 use tower::{Layer, Service};
 
-use crate::connection::{KEEP_ALIVE, WINDOWS};
+use crate::connection::{FRAME_BYTES, KEEP_ALIVE, WINDOWS};
 use crate::gate::{Gate, GateLayer};
 use crate::{Endpoint, Error, Identity, ServerTls};
 
@@ -257,6 +257,7 @@ impl Server {
             .max_pending_accept_reset_streams(MAX_GIVEN_UP)
             .initial_stream_window_size(WINDOWS.0)
             .initial_connection_window_size(WINDOWS.1)
+            .max_frame_size(FRAME_BYTES)
             .keep_alive_interval(KEEP_ALIVE.0)
             .keep_alive_timeout(KEEP_ALIVE.1)
             .serve_connection(TokioIo::new(stream), service);
