@@ -57,6 +57,7 @@ mod migrating;
 mod mutt;
 mod offlineimap;
 mod reading;
+mod searching;
 mod special_localparts;
 mod starting;
 mod stopping;

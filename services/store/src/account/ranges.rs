@@ -108,6 +108,18 @@ impl Collector {
         }
     }
 
+    /// How many ranges there are so far.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The ranges.
     #[must_use]
     pub fn into_ranges(self) -> Vec<UidRange> {

@@ -463,6 +463,13 @@ impl Indexer {
             }
             let ids: Vec<u64> = segments.iter().map(|s| s.id).collect();
             for id in ids {
+                let head = self.head(account, id).await?;
+                let left = live
+                    .as_ref()
+                    .map_or(0, |live| head.numbers.iter().filter(|n| live.contains(**n)).count());
+                if left * 2 > head.numbers.len() {
+                    continue;
+                }
                 if let Some(n) = current.record.segments.iter().position(|s| s.id == id) {
                     current = self.merge_some(account, current, &[n], live.as_ref()).await?;
                 }
@@ -488,6 +495,12 @@ impl Indexer {
         Ok(live)
     }
 
+    async fn head(&self, account: AccountId, segment: u64) -> Result<Arc<Head>, AccountError> {
+        let key = keys::search_part(account, segment, super::segment::Kind::Head as u8, 0);
+        let value = self.db.get(key).await?.ok_or_else(super::block::damaged)?;
+        Ok(Arc::new(Head::decode(&value.data)?))
+    }
+
     async fn merge_some(
         &self,
         account: AccountId,
@@ -507,9 +520,7 @@ impl Indexer {
         let mut inputs: Vec<(record::SearchSegment, Arc<Head>)> = Vec::new();
         for n in chosen {
             let segment = record.segments[*n];
-            let key = keys::search_part(account, segment.id, super::segment::Kind::Head as u8, 0);
-            let value = self.db.get(key).await?.ok_or_else(super::block::damaged)?;
-            inputs.push((segment, Arc::new(Head::decode(&value.data)?)));
+            inputs.push((segment, self.head(account, segment.id).await?));
         }
         let commit = |mut part: Commit| async move {
             part.require_at(keys::search_index(account), version);
@@ -575,11 +586,18 @@ impl Pass<'_> {
                     let reader = FromSnapshot(&*snapshot);
                     let (rows, next) = read_rows(&reader, self.account, mailbox, &rest, PAGE).await?;
                     drop(snapshot);
+                    // Written by a program that is older than the index.
+                    let old: Vec<u32> = rows
+                        .iter()
+                        .filter(|(_, row)| row.number == 0)
+                        .map(|(uid, _)| *uid)
+                        .collect();
                     for (_, row) in rows {
                         if row.number >= from {
                             self.take(&row).await?;
                         }
                     }
+                    self.number(mailbox, &old).await?;
                     rest = next.map_or_else(Vec::new, |next| crate::account::ranges_from(&rest, next));
                 }
             }

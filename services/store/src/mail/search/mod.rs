@@ -92,10 +92,9 @@ impl Mail {
             }
             for candidate in batch.iter().filter(|c| c.matches == Some(true)) {
                 found.uids.push(candidate.row.uid);
-                found.count += 1;
                 found.modseq = found.modseq.max(candidate.row.modseq);
             }
-            let enough = bytes >= CALL_BYTES || start.elapsed() >= CALL_TIME || found.count >= ANSWER_RANGES;
+            let enough = bytes >= CALL_BYTES || start.elapsed() >= CALL_TIME || found.uids.len() >= ANSWER_RANGES;
             if enough && last < uid_next {
                 found.next = last + 1;
                 break;
@@ -276,7 +275,6 @@ impl Mail {
 #[derive(Default)]
 struct Matches {
     uids: Collector,
-    count: usize,
     modseq: u64,
     next: u32,
 }
