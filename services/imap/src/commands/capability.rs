@@ -51,6 +51,9 @@ const ALWAYS: &[&str] = &[
     "SAVEDATE",
     "UIDONLY",
     "INPROGRESS",
+    "BINARY",
+    "OBJECTID",
+    "UTF8=ACCEPT",
 ];
 
 /// The capabilities of now, apart by spaces.

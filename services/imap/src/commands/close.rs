@@ -7,7 +7,7 @@ use crate::commands::expunge;
 use crate::reply::{Outcome, Reply};
 use crate::session::Session;
 
-pub(super) async fn run(session: &mut Session) -> Outcome {
+pub(super) async fn run(session: &mut Session, tag: &str) -> Outcome {
     let selected = session.selected()?;
     let mut reply = Reply::ok("Closed");
     // RFC 4314 §4: without the right, CLOSE is UNSELECT.
@@ -25,7 +25,7 @@ pub(super) async fn run(session: &mut Session) -> Outcome {
             session.selected_mut()?.catch_up(&shared, &token).await?;
         }
         let knew_all = session.selected()?.is_all_told();
-        let gone = expunge::all(&shared, request).await?;
+        let gone = expunge::all(&shared, &mut session.connection, tag, request).await?;
         if resyncs && knew_all && !gone.is_empty() {
             let selected = session.selected_mut()?;
             selected.catch_up(&shared, &token).await?;

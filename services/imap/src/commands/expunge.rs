@@ -6,13 +6,15 @@ use mox_imap_proto::{NumberSet, SequenceSet};
 use mox_proto::mail::v1::{ExpungeRequest, UidRange};
 
 use crate::Shared;
-use crate::commands::uids;
+use crate::commands::{limit, uids};
+use crate::connection::Connection;
+use crate::progress::Progress;
 use crate::reply::{Failed, Outcome, Reply};
 use crate::rights;
 use crate::selected::{number_set, ranges, ranges_from};
 use crate::session::Session;
 
-pub(super) async fn run(session: &mut Session, set: Option<&SequenceSet>) -> Outcome {
+pub(super) async fn run(session: &mut Session, tag: &str, set: Option<&SequenceSet>) -> Outcome {
     let selected = session.writable()?;
     rights::of_selected(selected, Right::Expunge)?;
     let mut request = ExpungeRequest {
@@ -21,27 +23,39 @@ pub(super) async fn run(session: &mut Session, set: Option<&SequenceSet>) -> Out
         mailbox_id: selected.id.clone(),
         uids: Vec::new(),
     };
+    let mut code = None;
     if let Some(set) = set {
-        request.uids = ranges(&uids(selected, set, true)?);
+        let limited = limit(uids(selected, set, true)?);
+        request.uids = ranges(&limited.set);
+        code = limited.code;
         // To the store, none is all.
         if request.uids.is_empty() {
             return Ok(Reply::ok("Nothing to expunge"));
         }
     }
-    let gone = all(&session.shared, request).await?;
+    let shared = session.shared.clone();
+    let gone = all(&shared, &mut session.connection, tag, request).await?;
     let reply = Reply::ok("Expunged");
-    Ok(if gone.is_empty() {
-        reply
-    } else {
-        reply.with_highest_modseq()
+    Ok(match code {
+        Some(code) => reply.code(code),
+        None if gone.is_empty() => reply,
+        None => reply.with_highest_modseq(),
     })
 }
 
 /// Expunges in as many calls as it takes. Answers what is gone.
-pub(super) async fn all(shared: &Shared, mut request: ExpungeRequest) -> Result<NumberSet, Failed> {
+pub(super) async fn all(
+    shared: &Shared,
+    connection: &mut Connection,
+    tag: &str,
+    mut request: ExpungeRequest,
+) -> Result<NumberSet, Failed> {
+    let mut progress = Progress::new(tag, 0);
     let mut gone = NumberSet::default();
     loop {
-        let answer = shared.mail().expunge(request.clone()).await?.into_inner();
+        let mut mail = shared.mail();
+        let call = mail.expunge(request.clone());
+        let answer = progress.during(connection, call).await??.into_inner();
         gone = gone.union(&number_set(&answer.uids));
         if answer.next_uid == 0 {
             return Ok(gone);

@@ -86,9 +86,9 @@ pub(crate) async fn run(session: &mut Session, tag: &str, command: Command) -> O
         Command::Compress(algorithm) => Box::pin(compress::run(session, tag, &algorithm)).await,
         Command::Unauthenticate => Box::pin(unauthenticate::run(session)).await,
         Command::Idle => idle::run(session).await,
-        Command::Close => Box::pin(close::run(session)).await,
+        Command::Close => Box::pin(close::run(session, tag)).await,
         Command::Unselect => unselect::run(session),
-        Command::Expunge(set) => Box::pin(expunge::run(session, set.as_ref())).await,
+        Command::Expunge(set) => Box::pin(expunge::run(session, tag, set.as_ref())).await,
         Command::Search(search, uid) => Box::pin(search::run(session, tag, &search, uid)).await,
         Command::Fetch(fetch, uid) => Box::pin(fetch::run(session, &fetch, uid)).await,
         Command::Store(store, uid) => Box::pin(store::run(session, tag, &store, uid)).await,
@@ -161,5 +161,19 @@ fn expunge_issued(uid: bool) -> Reply {
         Reply::ok("Done")
     } else {
         Reply::no("Some of the messages are gone").code("EXPUNGEISSUED")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_too_many_messages_the_highest_are_taken() {
+        let set = NumberSet::from_ranges([(1, 10), (21, 1_000_020)]);
+        let limited = limit(set);
+        assert_eq!(limited.set.count(), limits::MESSAGES);
+        assert_eq!(limited.code.as_deref(), Some("MESSAGELIMIT 1000000 21"));
+        assert_eq!(limit(NumberSet::from_ranges([(1, 1_000_000)])).code, None);
     }
 }

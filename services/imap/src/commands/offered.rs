@@ -2,7 +2,9 @@
 //! extension that is switched off are refused, not only left out of CAPABILITY.
 
 use mox_imap_proto::Command;
+use mox_imap_proto::fetch::{Fetch, FetchItem};
 use mox_imap_proto::list::List;
+use mox_imap_proto::search::{Search, SearchKey};
 use mox_imap_proto::sort::Algorithm;
 use mox_imap_proto::status::{SelectParameter, StatusItem};
 
@@ -81,6 +83,9 @@ fn needs(command: &Command) -> Vec<&'static str> {
         Command::List(list) => of_list(list),
         Command::Status { items, .. } => items.iter().filter_map(|i| of_item(*i)).collect(),
         Command::Select { parameters, .. } => parameters.iter().map(of_parameter).collect(),
+        Command::Fetch(fetch, _) => of_fetch(fetch),
+        Command::Store(store, _) if store.unchanged_since.is_some() => vec!["CONDSTORE"],
+        Command::Search(search, _) => of_search(search),
         _ => Vec::new(),
     }
 }
@@ -106,6 +111,52 @@ fn of_item(item: StatusItem) -> Option<&'static str> {
         StatusItem::HighestModSeq => Some("CONDSTORE"),
         StatusItem::AppendLimit => Some("APPENDLIMIT"),
         _ => None,
+    }
+}
+
+fn of_fetch(fetch: &Fetch) -> Vec<&'static str> {
+    let modifiers = [
+        (fetch.changed_since.is_some(), "CONDSTORE"),
+        (fetch.vanished, "QRESYNC"),
+        (fetch.partial.is_some(), "PARTIAL"),
+    ];
+    let items = fetch.items.iter().filter_map(|item| match item {
+        FetchItem::Binary { .. } | FetchItem::BinarySize(_) => Some("BINARY"),
+        FetchItem::ModSeq => Some("CONDSTORE"),
+        FetchItem::Preview { .. } => Some("PREVIEW"),
+        FetchItem::SaveDate => Some("SAVEDATE"),
+        FetchItem::EmailId | FetchItem::ThreadId => Some("OBJECTID"),
+        _ => None,
+    });
+    modifiers.iter().filter(|m| m.0).map(|m| m.1).chain(items).collect()
+}
+
+fn of_search(search: &Search) -> Vec<&'static str> {
+    let mut needed = Vec::new();
+    if let Some(returns) = search.returns {
+        needed.push("ESEARCH");
+        needed.extend(Some("SEARCHRES").filter(|_| returns.save));
+        needed.extend(Some("PARTIAL").filter(|_| returns.partial.is_some()));
+    }
+    of_key(&search.key, &mut needed);
+    needed
+}
+
+fn of_key(key: &SearchKey, needed: &mut Vec<&'static str>) {
+    match key {
+        SearchKey::And(keys) => keys.iter().for_each(|key| of_key(key, needed)),
+        SearchKey::Or(a, b) => {
+            of_key(a, needed);
+            of_key(b, needed);
+        }
+        SearchKey::Not(key) => of_key(key, needed),
+        SearchKey::ModSeq(_) => needed.push("CONDSTORE"),
+        SearchKey::Older(_) | SearchKey::Younger(_) => needed.push("WITHIN"),
+        SearchKey::SavedBefore(_) | SearchKey::SavedOn(_) | SearchKey::SavedSince(_) | SearchKey::SaveDateSupported => {
+            needed.push("SAVEDATE");
+        }
+        SearchKey::EmailId(_) | SearchKey::ThreadId(_) => needed.push("OBJECTID"),
+        _ => {}
     }
 }
 
@@ -140,6 +191,17 @@ mod tests {
                 &["CONDSTORE", "OBJECTID"],
             ),
             ("SELECT x (CONDSTORE)", &["CONDSTORE"]),
+            ("FETCH 1 (FLAGS MODSEQ BINARY[1])", &["CONDSTORE", "BINARY"]),
+            (
+                "UID FETCH 1 FLAGS (CHANGEDSINCE 1 VANISHED)",
+                &["CONDSTORE", "QRESYNC"],
+            ),
+            ("STORE 1 (UNCHANGEDSINCE 1) FLAGS ()", &["CONDSTORE"]),
+            (
+                "SEARCH RETURN (SAVE) OR SEEN NOT YOUNGER 5",
+                &["ESEARCH", "SEARCHRES", "WITHIN"],
+            ),
+            ("SEARCH EMAILID Ma SAVEDON 1-Jan-2020", &["OBJECTID", "SAVEDATE"]),
         ] {
             let parsed = parse_command(format!("a {command}").as_bytes(), Names::Utf7).unwrap();
             assert_eq!(needs(&parsed.value), want, "{command}");

@@ -147,7 +147,11 @@ impl Mail {
         let destination = canonical(&request.destination)?;
         let mut uids = self.known(account, mailbox, &request.uids).await?;
         if !moving && crate::account::ranges_span(&uids) > STEP_MESSAGES as u64 {
-            self.check_room(account, mailbox, &uids).await?;
+            // When it is repeated, its own copies fill the room.
+            let first = step_key(account, &request.key, &digest, 0)?;
+            if self.kept(&first).await?.is_none() {
+                self.check_room(account, mailbox, &uids).await?;
+            }
         }
         let mut answer = mail::CopyResponse::default();
         for step in 0.. {

@@ -5,6 +5,7 @@ mod faults;
 mod metadata;
 mod model;
 mod recipients;
+mod resync;
 mod searching;
 mod threads;
 
