@@ -192,10 +192,7 @@ mod tests {
             ),
             ("SELECT x (CONDSTORE)", &["CONDSTORE"]),
             ("FETCH 1 (FLAGS MODSEQ BINARY[1])", &["CONDSTORE", "BINARY"]),
-            (
-                "UID FETCH 1 FLAGS (CHANGEDSINCE 1 VANISHED)",
-                &["CONDSTORE", "QRESYNC"],
-            ),
+            ("UID FETCH 1 FLAGS (CHANGEDSINCE 1 VANISHED)", &["CONDSTORE", "QRESYNC"]),
             ("STORE 1 (UNCHANGEDSINCE 1) FLAGS ()", &["CONDSTORE"]),
             (
                 "SEARCH RETURN (SAVE) OR SEEN NOT YOUNGER 5",
