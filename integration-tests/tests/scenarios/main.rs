@@ -48,6 +48,7 @@ macro_rules! in_both_shapes_alone {
 mod administration;
 mod bad_input;
 mod broken_services;
+mod certificates;
 mod delivery;
 mod full_disk;
 mod injection;

@@ -13,8 +13,9 @@ use clap::ArgMatches;
 use mox_proto::auth::v1::{AddPublicKeyRequest, ListPublicKeysRequest, PublicKey, RemovePublicKeyRequest};
 use mox_service::{CERTIFICATE_MAX, public_key_digest};
 use rcgen::{CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose};
-use rustls::pki_types::CertificateDer;
+use rand::RngCore as _;
 use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use serde_json::json;
 use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
@@ -111,7 +112,7 @@ fn get(context: &Context, matches: &ArgMatches) -> Result<ExitCode> {
     println!("address: {}", key.login_address);
     println!("IMAP preauth: {}", if key.no_imap_preauth { "no" } else { "yes" });
     println!("added: {}", moment(key.created));
-    print!("\n{}", pem(&key.certificate));
+    print!("\n{}", pem("CERTIFICATE", &key.certificate));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -227,7 +228,8 @@ fn generate(stem: &str, now: OffsetDateTime) -> Result<Made> {
     let time = now
         .format(format_description!("[year][month][day][hour][minute][second]"))
         .context("writing the time")?;
-    let key = KeyPair::generate_for(&rcgen::PKCS_ED25519).context("making a private key")?;
+    let private = new_ed25519();
+    let key = KeyPair::try_from(&private).context("making a private key")?;
     let mut params = CertificateParams::default();
     let name = Path::new(stem).file_name().unwrap_or_default().to_string_lossy();
     params.distinguished_name = DistinguishedName::new();
@@ -246,11 +248,22 @@ fn generate(stem: &str, now: OffsetDateTime) -> Result<Made> {
         both: file("ed25519privatekey-certificate"),
         fingerprint: URL_SAFE_NO_PAD.encode(digest),
     };
-    let (key, certificate) = (key.serialize_pem(), certificate.pem());
+    let (key, certificate) = (pem("PRIVATE KEY", private.secret_pkcs8_der()), pem("CERTIFICATE", certificate.der()));
     write_private(&made.key, &key)?;
     write_private(&made.certificate, &certificate)?;
     write_private(&made.both, &format!("{key}{certificate}"))?;
     Ok(made)
+}
+
+/// A new private key, in the first version of PKCS#8 (RFC 8410 §7): the second, which has the public key too, is not
+/// read by every client.
+fn new_ed25519() -> PrivatePkcs8KeyDer<'static> {
+    const PREFIX: [u8; 16] = [
+        0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
+    ];
+    let mut seed = [0; 32];
+    rand::rng().fill_bytes(&mut seed);
+    PrivatePkcs8KeyDer::from([&PREFIX[..], &seed].concat())
 }
 
 /// Writes a new file that only its owner can read.
@@ -278,10 +291,10 @@ fn moment(seconds: i64) -> String {
         .unwrap_or_else(|| seconds.to_string())
 }
 
-/// RFC 7468 §5.
-fn pem(certificate: &[u8]) -> String {
-    let text = base64::engine::general_purpose::STANDARD.encode(certificate);
-    let mut out = String::from("-----BEGIN CERTIFICATE-----\n");
+/// RFC 7468 §2.
+fn pem(label: &str, der: &[u8]) -> String {
+    let text = base64::engine::general_purpose::STANDARD.encode(der);
+    let mut out = format!("-----BEGIN {label}-----\n");
     let mut rest = text.as_str();
     while !rest.is_empty() {
         let (line, after) = rest.split_at(rest.len().min(64));
@@ -289,7 +302,7 @@ fn pem(certificate: &[u8]) -> String {
         out.push('\n');
         rest = after;
     }
-    out.push_str("-----END CERTIFICATE-----\n");
+    out.push_str(&format!("-----END {label}-----\n"));
     out
 }
 
@@ -297,7 +310,7 @@ fn as_json(key: &PublicKey) -> serde_json::Value {
     json!({
         "fingerprint": URL_SAFE_NO_PAD.encode(&key.fingerprint), "type": key.r#type, "name": key.name,
         "account": key.account, "login_address": key.login_address, "no_imap_preauth": key.no_imap_preauth,
-        "created": moment(key.created), "certificate": pem(&key.certificate),
+        "created": moment(key.created), "certificate": pem("CERTIFICATE", &key.certificate),
     })
 }
 
@@ -321,10 +334,7 @@ mod tests {
         }
         assert_eq!(read(&made.both), read(&made.key) + &read(&made.certificate));
         let certificate = CertificateDer::from_pem_slice(read(&made.both).as_bytes()).unwrap();
-        assert_eq!(
-            pem(&certificate).replace('\n', ""),
-            read(&made.certificate).replace(['\r', '\n'], "")
-        );
+        assert_eq!(pem("CERTIFICATE", &certificate), read(&made.certificate));
         let digest = public_key_digest(&certificate).unwrap();
         assert_eq!(URL_SAFE_NO_PAD.encode(digest), made.fingerprint);
         assert!(generate(&stem, now).is_err(), "nothing is overwritten");
