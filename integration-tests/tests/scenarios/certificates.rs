@@ -27,7 +27,9 @@ fn make_key(mox: &Mox, name: &str) -> Result<Key> {
     let said = mox.command(&["config", "tlspubkey", "gen", &stem])?;
     let file = |kind: &str| -> Result<PathBuf> {
         let line = said.lines().find(|l| l.starts_with("wrote ") && l.contains(kind));
-        Ok(PathBuf::from(line.context("no such file")?.trim_start_matches("wrote ")))
+        Ok(PathBuf::from(
+            line.context("no such file")?.trim_start_matches("wrote "),
+        ))
     };
     let fingerprint = said.lines().find_map(|l| l.strip_prefix("fingerprint: "));
     Ok(Key {
@@ -123,7 +125,10 @@ fn a_registered_key_logs_in(shape: Shape) -> Result<()> {
     ensure!(added.contains(&key.fingerprint) && added.contains(USER), "{added}");
     add_key(&mox, &plain, &["my phone", "-no-imap-preauth"])?;
     let listed = mox.command(&["config", "tlspubkey", "list", "mox"])?;
-    ensure!(listed.contains(&key.fingerprint) && listed.contains("my phone"), "{listed}");
+    ensure!(
+        listed.contains(&key.fingerprint) && listed.contains("my phone"),
+        "{listed}"
+    );
     let got = mox.command(&["config", "tlspubkey", "get", &key.fingerprint])?;
     let pem = std::fs::read_to_string(&key.certificate)?.replace('\r', "");
     ensure!(got.contains("ed25519") && got.contains(pem.trim()), "{got}");
@@ -152,14 +157,33 @@ fn a_registered_key_logs_in(shape: Shape) -> Result<()> {
     let said = succeed(
         "openssl",
         &[
-            "s_client", "-quiet", "-connect", &mox.imaps().to_string(), "-cert", &both, "-key", &both,
+            "s_client",
+            "-quiet",
+            "-connect",
+            &mox.imaps().to_string(),
+            "-cert",
+            &both,
+            "-key",
+            &both,
         ],
         "a LOGOUT\r\n",
     )?;
     ensure!(said.contains("* PREAUTH [CAPABILITY "), "{said}");
     let url = format!("imap://mox%40localhost@{}/INBOX", mox.imap());
     let args = ["--ssl-reqd", "--insecure", "--cert", &both, "--key", &both];
-    let fetched = curl(&[&args[..], &["--login-options", "AUTH=EXTERNAL", "-X", "STATUS INBOX (MESSAGES)", &url]].concat())?;
+    let fetched = curl(
+        &[
+            &args[..],
+            &[
+                "--login-options",
+                "AUTH=EXTERNAL",
+                "-X",
+                "STATUS INBOX (MESSAGES)",
+                &url,
+            ],
+        ]
+        .concat(),
+    )?;
     ensure!(fetched.contains("MESSAGES 4"), "{fetched}");
     Ok(())
 }
@@ -202,7 +226,11 @@ fn a_removed_key_ends_its_connections(shape: Shape) -> Result<()> {
     ensure!(said.contains("* BYE"), "{said}");
     by_password.examine("INBOX")?;
     let done = mox.try_command(&["config", "tlspubkey", "get", &key.fingerprint], "")?;
-    ensure!(!done.status.success() && output(&done).contains("fingerprint"), "{}", output(&done));
+    ensure!(
+        !done.status.success() && output(&done).contains("fingerprint"),
+        "{}",
+        output(&done)
+    );
     let said = wait_for_bye(&mox, &other, &command(&mox, &["config", "account", "rm", "mox"])?);
     // The account is that of the postmaster, and stays.
     ensure!(said.is_err(), "{said:?}");
@@ -215,7 +243,11 @@ fn disabled_accounts_get_their_text(shape: Shape) -> Result<()> {
     add_key(&mox, &key, &[])?;
     let file = mox.config_dir().join("domains.toml");
     let text = std::fs::read_to_string(&file)?;
-    let disabled = text.replacen("[accounts.mox]", "[accounts.mox]\nlogin_disabled = \"please call us\"", 1);
+    let disabled = text.replacen(
+        "[accounts.mox]",
+        "[accounts.mox]\nlogin_disabled = \"please call us\"",
+        1,
+    );
     ensure!(text != disabled, "{text}");
     let then = format!(
         "['python3', '-c', 'import sys; open(sys.argv[1], \"w\").write(sys.argv[2])', {}, {}]",
@@ -225,7 +257,10 @@ fn disabled_accounts_get_their_text(shape: Shape) -> Result<()> {
     let said = wait_for_bye(&mox, &key, &then)?;
     ensure!(said.contains("* BYE"), "{said}");
     let refused = Imap::login(mox.imap(), USER, PASSWORD).err().map(|e| format!("{e:#}"));
-    ensure!(refused.as_deref().is_some_and(|e| e.contains("please call us")), "{refused:?}");
+    ensure!(
+        refused.as_deref().is_some_and(|e| e.contains("please call us")),
+        "{refused:?}"
+    );
     run(
         &mox,
         &key.both,
@@ -275,20 +310,36 @@ fn logins_are_recorded(shape: Shape) -> Result<()> {
             login["result"] == "ok" && login["client_id"] == "teststand 7" && login["count"] == 1,
             "{login}"
         );
-        ensure!(login["public_key"] == key.fingerprint.as_str() && login["account"] == "mox", "{login}");
-        ensure!(login["remote_ip"] == login["local_ip"] || !login["local_ip"].is_null(), "{login}");
+        ensure!(
+            login["public_key"] == key.fingerprint.as_str() && login["account"] == "mox",
+            "{login}"
+        );
+        ensure!(
+            login["remote_ip"] == login["local_ip"] || !login["local_ip"].is_null(),
+            "{login}"
+        );
     }
     let failed: Vec<_> = own.iter().filter(|l| l["result"] == "badcreds").collect();
     ensure!(failed.len() == 2 && failed[0]["login_address"] == USER, "{own:?}");
     let unknown = read(&["-unknown"])?;
     ensure!(
-        unknown.len() == 2 && unknown.iter().all(|l| l["login_address"] == "stranger@localhost" && l["account"].is_null()),
+        unknown.len() == 2
+            && unknown
+                .iter()
+                .all(|l| l["login_address"] == "stranger@localhost" && l["account"].is_null()),
         "{unknown:?}"
     );
     let table = mox.command(&["logins"])?;
-    ensure!(table.contains("RESULT") && table.contains("badcreds") && table.contains("teststand 7"), "{table}");
+    ensure!(
+        table.contains("RESULT") && table.contains("badcreds") && table.contains("teststand 7"),
+        "{table}"
+    );
     let done = mox.try_command(&["logins", "nobody"], "")?;
-    ensure!(!done.status.success() && output(&done).contains("nobody"), "{}", output(&done));
+    ensure!(
+        !done.status.success() && output(&done).contains("nobody"),
+        "{}",
+        output(&done)
+    );
     Ok(())
 }
 
@@ -310,6 +361,8 @@ fn connections_survive_a_killed_store(shape: Shape) -> Result<()> {
     })?;
     imap.examine("INBOX")?;
     mox.command_with_input(&["setaccountpassword", "mox"], "a new password\n")?;
-    wait::until("the session to end", wait::DEADLINE, || Ok(imap.command("NOOP").is_err().then_some(())))?;
+    wait::until("the session to end", wait::DEADLINE, || {
+        Ok(imap.command("NOOP").is_err().then_some(()))
+    })?;
     Ok(())
 }

@@ -19,6 +19,8 @@ pub const NAME: u8 = b'n';
 pub const GLOBAL: u8 = b'g';
 /// Results by idempotency key: `i`, generation, scope, key.
 pub const IDEMPOTENCY: u8 = b'i';
+/// The queues of junk filters: `j`, account, message.
+pub const TRAINING: u8 = b'j';
 /// Chunks of large contents: `k`, content, number.
 pub const CHUNK: u8 = b'k';
 /// Records of logins: `l`, account or zeros, digest.
@@ -571,6 +573,71 @@ pub fn recipients_at(account: AccountId, domain: &str) -> Range<Bytes> {
 fn recipients_of(account: AccountId, domain: &str) -> Builder {
     // No domain contains a 0.
     Builder::account(account, TABLE_RECIPIENTS).raw(domain.as_bytes()).u8(0)
+}
+
+// Junk filters.
+
+/// The junk filter: this one key.
+pub const TABLE_JUNK_FILTER: u8 = b'j';
+/// Words of the junk filter: `w`, generation, token.
+pub const TABLE_JUNK_WORDS: u8 = b'w';
+
+/// The junk filter of an account, [`mox_proto::record::v1::JunkFilter`].
+#[must_use]
+pub fn junk_filter(account: AccountId) -> Bytes {
+    Builder::account(account, TABLE_JUNK_FILTER).build()
+}
+
+/// A word of a junk filter: the value is two numbers of 4 bytes.
+#[must_use]
+pub fn junk_word(account: AccountId, generation: u32, token: &[u8; 8]) -> Bytes {
+    Builder::account(account, TABLE_JUNK_WORDS)
+        .u32(generation)
+        .raw(token)
+        .build()
+}
+
+/// All words of a junk filter, of all generations.
+#[must_use]
+pub fn junk_words(account: AccountId) -> Range<Bytes> {
+    account_table(account, TABLE_JUNK_WORDS)
+}
+
+/// A message that a junk filter has to learn from or to unlearn, [`mox_proto::record::v1::Unlearn`] or empty.
+#[must_use]
+pub fn training(account: AccountId, message: MessageId) -> Bytes {
+    Builder::new(TRAINING)
+        .raw(account.as_bytes())
+        .raw(message.as_bytes())
+        .build()
+}
+
+/// That a junk filter has to learn from all messages: before all of them.
+#[must_use]
+pub fn training_all(account: AccountId) -> Bytes {
+    Builder::new(TRAINING).raw(account.as_bytes()).build()
+}
+
+/// The queue of an account's junk filter.
+#[must_use]
+pub fn trainings(account: AccountId) -> Range<Bytes> {
+    Builder::new(TRAINING).raw(account.as_bytes()).prefix()
+}
+
+/// The queues of all junk filters.
+#[must_use]
+pub fn trainings_of_all() -> Range<Bytes> {
+    Builder::new(TRAINING).prefix()
+}
+
+/// The account and the message in a key of the queue of a junk filter; all zeros for all messages.
+#[must_use]
+pub fn parse_training(key: &[u8]) -> Option<(AccountId, MessageId)> {
+    let account = AccountId::try_from(key.get(1..17)?).ok()?;
+    match key.get(17..)? {
+        [] => Some((account, MessageId::from([0; 16]))),
+        message => Some((account, MessageId::try_from(message).ok()?)),
+    }
 }
 
 // The outgoing queue.

@@ -33,6 +33,7 @@ pub mod content;
 pub mod delivery;
 pub mod engine;
 pub mod idempotency;
+pub mod junk;
 pub mod keys;
 pub mod mail;
 mod maintenance;
@@ -64,6 +65,7 @@ use crate::auth::{AuthAdminApi, AuthApi, Authenticator, Hasher, Journal, Limits,
 use crate::content::{Collector, Contents, EngineBlobs};
 use crate::delivery::Delivery;
 use crate::engine::{Db, OpenError, Options, RocksEngine};
+use crate::junk::Junk;
 use crate::mail::Mail;
 use crate::queue::{AdminApi, Queue, QueueApi, SubmitApi};
 use crate::registry::{ConfigAdminApi, ConfigApi, Registry, RegistryError};
@@ -138,6 +140,8 @@ pub struct Parts {
     pub journal: Journal,
     /// Derives what is kept of passwords.
     pub hasher: Hasher,
+    /// Telling junk by its words.
+    pub junk: Junk,
 }
 
 impl Service {
@@ -218,6 +222,12 @@ impl Service {
         )
         .await?;
         authenticator.register(&mut telemetry.registry.lock());
+        let junk_rules: account::JunkRulesOf = {
+            let registry = registry.clone();
+            Arc::new(move |name| account::JunkRules::new(registry.current().dynamic.clone(), name))
+        };
+        accounts.set_junk_rules(junk_rules);
+        let junk = Junk::new(accounts.clone(), contents.clone(), registry.clone());
         let parts = Parts {
             db,
             contents,
@@ -228,6 +238,7 @@ impl Service {
             authenticator,
             journal,
             hasher,
+            junk,
         };
         Ok(Self { parts, bus, clock })
     }
@@ -251,6 +262,7 @@ impl Service {
             journal,
             hasher,
             db,
+            ..
         } = self.parts.clone();
         let config: queue::Config = {
             let registry = registry.clone();
@@ -294,6 +306,7 @@ impl Service {
                 indexer.run(),
                 maintenance::collect(&parts.db, &collector, &clock),
                 parts.journal.keep(),
+                parts.junk.run(),
             );
         };
         tokio::select! {

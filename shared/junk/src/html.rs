@@ -89,11 +89,16 @@ fn link(inner: &str, out: &mut String) {
     let Some(at) = lower.find("href") else { return };
     let value = inner[at + 4..].trim_start().trim_start_matches('=').trim_start();
     let value = value.trim_start_matches(['"', '\'']);
-    let Some((scheme, rest)) = value.split_once("://") else { return };
+    let Some((scheme, rest)) = value.split_once("://") else {
+        return;
+    };
     if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
         return;
     }
-    let authority = rest.split(['/', '?', '#', '"', '\'', '>', ' ']).next().unwrap_or_default();
+    let authority = rest
+        .split(['/', '?', '#', '"', '\'', '>', ' '])
+        .next()
+        .unwrap_or_default();
     let host = authority.rsplit('@').next().unwrap_or_default();
     out.push(' ');
     out.push_str(host.split(':').next().unwrap_or_default());
@@ -165,7 +170,9 @@ mod tests {
     #[test]
     fn what_is_seen_stays() {
         assert_eq!(
-            text("<html><head><style>p { color: red }</style></head><p>Buy<br>n<b>o</b>w &amp; s&auml;ve</p><!-- x > y -->!"),
+            text(
+                "<html><head><style>p { color: red }</style></head><p>Buy<br>n<b>o</b>w &amp; s&auml;ve</p><!-- x > y -->!"
+            ),
             "Buy now & säve !"
         );
         assert_eq!(text("a <script>if (a<b) { '</scrip>' }</SCRIPT > b"), "a b");

@@ -205,7 +205,7 @@ mod tests {
         assert!(filter.score("buy cheap pills now, click here").probability > 0.99);
         assert!(filter.score("is the meeting about the project tomorrow?").probability < 0.01);
         assert_eq!(filter.score("quite unrelated words").probability, 0.5);
-        let mixed = filter.score("buy cheap pills before the meeting about the project").probability;
+        let mixed = filter.score("cheap offer meeting project").probability;
         assert!((0.01..0.99).contains(&mixed), "{mixed}");
     }
 

@@ -280,7 +280,11 @@ mod tests {
         assert_eq!(tokens(2, "buy now buy now").len(), 2);
         assert_eq!(tokens(4, "buy now buy now").len(), 2);
         assert_eq!(tokens(7, "buy now buy now").len(), 6);
-        assert_eq!(tokens(0, "buy now"), tokens(1, "now buy"), "without any, words are taken");
+        assert_eq!(
+            tokens(0, "buy now"),
+            tokens(1, "now buy"),
+            "without any, words are taken"
+        );
         let mut tokenizer = Tokenizer::new(Grams::from_bits(1));
         tokenizer.header("Subject", "buy");
         assert_ne!(tokenizer.finish(), tokens(1, "buy"));

@@ -12,8 +12,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clap::ArgMatches;
 use mox_proto::auth::v1::{AddPublicKeyRequest, ListPublicKeysRequest, PublicKey, RemovePublicKeyRequest};
 use mox_service::{CERTIFICATE_MAX, public_key_digest};
-use rcgen::{CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose};
 use rand::RngCore as _;
+use rcgen::{CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use serde_json::json;
@@ -248,7 +248,10 @@ fn generate(stem: &str, now: OffsetDateTime) -> Result<Made> {
         both: file("ed25519privatekey-certificate"),
         fingerprint: URL_SAFE_NO_PAD.encode(digest),
     };
-    let (key, certificate) = (pem("PRIVATE KEY", private.secret_pkcs8_der()), pem("CERTIFICATE", certificate.der()));
+    let (key, certificate) = (
+        pem("PRIVATE KEY", private.secret_pkcs8_der()),
+        pem("CERTIFICATE", certificate.der()),
+    );
     write_private(&made.key, &key)?;
     write_private(&made.certificate, &certificate)?;
     write_private(&made.both, &format!("{key}{certificate}"))?;

@@ -24,6 +24,7 @@ mod rights;
 mod rows;
 mod state;
 mod threads;
+mod training;
 mod transaction;
 mod writer;
 
@@ -52,6 +53,7 @@ pub use rights::{Identity, rights};
 pub use rows::{FromSnapshot, Reader, read as read_rows};
 pub use state::{Counts, Mailbox, State};
 pub use threads::{Link, Thread, ThreadPlace, find as find_thread};
+pub use training::{JUDGEMENT, JunkRules, JunkRulesOf, Lessons, lesson};
 pub use transaction::{AccountTx, LOG_KEPT};
 pub use writer::{Key, Op};
 
@@ -81,6 +83,8 @@ struct Inner {
     index_bytes: AtomicUsize,
     tick: AtomicU64,
     purge: tokio::sync::Notify,
+    lessons: Lessons,
+    junk_rules: std::sync::OnceLock<JunkRulesOf>,
     text: TextIndex,
     accounts: Mutex<HashMap<AccountId, Arc<Account>>>,
 }
@@ -110,9 +114,26 @@ impl Accounts {
             index_bytes: AtomicUsize::new(0),
             tick: AtomicU64::new(1),
             purge: tokio::sync::Notify::new(),
+            lessons: Lessons::default(),
+            junk_rules: std::sync::OnceLock::new(),
             text: TextIndex::default(),
             accounts: Mutex::default(),
         }))
+    }
+
+    /// Says what the configuration has about junk, once. Until then, no account has a filter.
+    pub fn set_junk_rules(&self, rules: JunkRulesOf) {
+        let _ = self.0.junk_rules.set(rules);
+    }
+
+    /// Accounts whose junk filters have something to learn.
+    #[must_use]
+    pub fn lessons(&self) -> &Lessons {
+        &self.0.lessons
+    }
+
+    fn junk_rules(&self, name: &str) -> JunkRules {
+        self.0.junk_rules.get().map(|rules| rules(name)).unwrap_or_default()
     }
 
     /// The engine beneath.

@@ -23,6 +23,7 @@ use super::names;
 use super::ranges;
 use super::rows::{Reader, Scanned};
 use super::state::{MAILBOXES_MAX, Mailbox, State};
+use super::training::{JUDGEMENT, JunkRules};
 use crate::engine::{Commit, Db, Limit, Order};
 use crate::keys;
 
@@ -64,6 +65,8 @@ pub struct AccountTx {
     pub now: i64,
     /// Bytes that the account's messages may take; 0 is no limit.
     quota: u64,
+    junk_rules: JunkRules,
+    training: bool,
     base: State,
     state: State,
     overlay: BTreeMap<Bytes, Option<Bytes>>,
@@ -85,6 +88,8 @@ impl AccountTx {
             db,
             now,
             quota,
+            junk_rules: JunkRules::default(),
+            training: false,
             state: base.clone(),
             base,
             overlay: BTreeMap::new(),
@@ -97,6 +102,23 @@ impl AccountTx {
             modseq: None,
             changes: Noted::default(),
         }
+    }
+
+    /// With what the configuration says about junk.
+    #[must_use]
+    pub(super) fn with_junk_rules(mut self, rules: JunkRules) -> Self {
+        self.junk_rules = rules;
+        self
+    }
+
+    /// What the configuration says about junk.
+    pub(super) fn rules(&self) -> &JunkRules {
+        &self.junk_rules
+    }
+
+    /// There is something in the queue of the junk filter. A hint: it stays when the operation is undone.
+    pub(super) fn note_training(&mut self) {
+        self.training = true;
     }
 
     /// Whose.
@@ -424,6 +446,9 @@ impl AccountTx {
         row: &mut record::Row,
     ) -> Result<(), AccountError> {
         row.modseq = self.modseq();
+        if (old.flags ^ row.flags) & JUDGEMENT != 0 {
+            self.train(&row.message_id);
+        }
         self.edit(mailbox, |m| {
             m.counts.remove(old.flags, old.size);
             m.counts.add(row.flags, row.size);
@@ -537,6 +562,7 @@ impl AccountTx {
             numbers: self.state.record.next_number - self.base.record.next_number,
             state: self.state,
             deltas: self.deltas,
+            training: self.training,
         }
     }
 }
@@ -551,6 +577,8 @@ pub(super) struct Finished {
     pub deltas: Vec<(MailboxId, Delta)>,
     /// How many new texts the account has.
     pub numbers: u32,
+    /// Whether its junk filter has something to learn.
+    pub training: bool,
 }
 
 /// Adds numbers to an ascending list.

@@ -262,7 +262,8 @@ impl Accounts {
             match state {
                 Ok(state) => {
                     let quota = self.quota(&state.record.name);
-                    txs.push(AccountTx::new(self.0.db.clone(), state, quota, self.now()));
+                    let rules = self.junk_rules(&state.record.name);
+                    txs.push(AccountTx::new(self.0.db.clone(), state, quota, self.now()).with_junk_rules(rules));
                 }
                 Err(error) => {
                     jobs.into_iter().for_each(|job| job.reply(Err(error.clone())));
@@ -291,9 +292,10 @@ impl Accounts {
                      state,
                      deltas,
                      numbers,
+                     training,
                  }| {
                     commit.append(part);
-                    (state, deltas, numbers)
+                    (state, deltas, numbers, training)
                 },
             ));
         }
@@ -310,13 +312,16 @@ impl Accounts {
         match self.0.db.commit(commit).await {
             Ok(version) => {
                 for (account, finished) in accounts.iter().zip(finished) {
-                    let Some((mut state, deltas, numbers)) = finished else {
+                    let Some((mut state, deltas, numbers, training)) = finished else {
                         continue;
                     };
                     state.version = version;
                     let modseq = state.modseq();
                     if numbers > 0 {
                         self.0.text.note(account.id, numbers);
+                    }
+                    if training {
+                        self.0.lessons.note(account.id);
                     }
                     self.advance(account, state, deltas);
                     self.0.hub.committed(account.id, modseq);

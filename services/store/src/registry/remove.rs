@@ -74,6 +74,7 @@ impl Registry {
         let id = account_id(name, &registration)?;
         queue.remove_account(id).await.map_err(tonic::Status::from)?;
         self.release_messages(id).await?;
+        self.release_lessons(id).await?;
         let public_keys = crate::auth::public_keys_of_account(&self.0.db, id).await?;
         let mut commit = Commit::new();
         commit.require_at(key.clone(), value.version);
@@ -92,6 +93,34 @@ impl Registry {
         }
         accounts.forget(id);
         tracing::info!(account = name, id = %id, "data of account removed");
+        Ok(())
+    }
+
+    /// Lets go of the contents that the junk filter would have unlearned.
+    async fn release_lessons(&self, id: AccountId) -> Result<(), RegistryError> {
+        let mut left = Some(keys::trainings(id));
+        while let Some(range) = left {
+            let page = self
+                .0
+                .db
+                .scan(range.clone(), Limit::rows(STEP), Order::Ascending)
+                .await?;
+            left = page.rest(&range);
+            let mut commit = Commit::new();
+            for (key, value) in page.rows {
+                let noted = record::Unlearn::decode(value.data).unwrap_or_default();
+                if let (Some((_, message)), Ok(content)) =
+                    (keys::parse_training(&key), ContentId::try_from(&noted.content_id))
+                {
+                    content::release(&mut commit, content, &Owner::message(id, message), (self.0.now)());
+                }
+                commit.delete(key);
+            }
+            if !commit.operations.is_empty() {
+                commit.set_frees();
+                self.0.db.commit(commit).await?;
+            }
+        }
         Ok(())
     }
 

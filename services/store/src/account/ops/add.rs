@@ -6,11 +6,12 @@ use bytes::Bytes;
 use mox_proto::delivery::v1::{DeliverResponse, DeliveryResult};
 use mox_proto::mail::v1::{AppendResponse, UidRange};
 use mox_proto::record::v1 as record;
+use mox_proto::record::v1::message::Training;
 use mox_types::{AccountId, MailboxId, MessageId};
 use prost::Message as _;
 
 use crate::account::{
-    AccountError, AccountTx, Op, SEEN, Thread, Wanted, is_sent, read_rows, record_recipients, threads,
+    AccountError, AccountTx, Op, SEEN, Thread, Wanted, is_sent, lesson, read_rows, record_recipients, threads,
 };
 use crate::content::{self, Owner, Staged};
 use crate::keys;
@@ -60,7 +61,7 @@ impl NewMessage {
         message.thread_collapsed = place.collapsed;
         let row = record::Row {
             message_id: id.to_bytes(),
-            flags: self.flags.bits | if place.muted { SEEN } else { 0 },
+            flags: tx.flags_in(mailbox, self.flags.bits, true) | if place.muted { SEEN } else { 0 },
             keywords: tx.keywords(&self.flags)?,
             size: message.size,
             received: message.received,
@@ -69,6 +70,9 @@ impl NewMessage {
             number: tx.number(),
             ..record::Row::default()
         };
+        if lesson(row.flags) != Training::None {
+            tx.train(&row.message_id);
+        }
         let uid = tx.insert_row(mailbox, row)?;
         message.uid = uid;
         message.mailbox_id = mailbox.to_bytes();

@@ -3,12 +3,13 @@
 use bytes::Bytes;
 use mox_proto::mail::v1::{CopyResponse, UidRange};
 use mox_proto::record::v1 as record;
+use mox_proto::record::v1::message::Training;
 use mox_types::{ContentId, MailboxId, MessageId};
 use prost::Message as _;
 
 use super::STEP_MESSAGES;
 use crate::account::threads;
-use crate::account::{AccountError, AccountTx, Op, Reader, is_sent, normalize, read_rows, record_recipients};
+use crate::account::{AccountError, AccountTx, Op, Reader, is_sent, lesson, normalize, read_rows, record_recipients};
 use crate::content::{self, Owner};
 use crate::keys;
 
@@ -95,6 +96,10 @@ impl Copy {
         tx.delete_row(self.mailbox, uid, &row)?;
         let id = id(&row.message_id)?;
         row.saved = tx.now;
+        row.flags = tx.flags_in(destination, row.flags, false);
+        if lesson(row.flags) != message.trained() {
+            tx.train(&row.message_id);
+        }
         let new_uid = tx.insert_row(destination, row)?;
         message.uid = new_uid;
         message.mailbox_id = destination.to_bytes();
@@ -114,6 +119,11 @@ fn copy_one(
     let id = MessageId::new();
     row.message_id = id.to_bytes();
     row.saved = tx.now;
+    row.flags = tx.flags_in(destination, row.flags, false);
+    message.set_trained(Training::None);
+    if lesson(row.flags) != Training::None {
+        tx.train(&row.message_id);
+    }
     let uid = tx.insert_row(destination, row)?;
     message.id = id.to_bytes();
     message.uid = uid;

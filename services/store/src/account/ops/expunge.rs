@@ -70,6 +70,10 @@ pub(super) async fn remove(tx: &mut AccountTx, rows: &[(u32, record::Row)]) -> R
         tx.delete(keys::computed(account, *id));
         let Some(message) = message else { continue };
         threads::leave(tx, &message);
+        // What the junk filter learned from is released when it was unlearned.
+        if tx.untrain(*id, &message) {
+            continue;
+        }
         if let Ok(content) = ContentId::try_from(&message.content_id) {
             let now = tx.now.saturating_mul(1000);
             content::release(tx.extra(), content, &Owner::message(account, *id), now);

@@ -9,6 +9,7 @@ mod metadata;
 mod number;
 mod repair;
 mod threads;
+mod train;
 
 pub use add::{Append, Deliver, Delivery, NewMessage};
 pub use copy::Copy;
@@ -19,6 +20,8 @@ pub use metadata::{ANNOTATION_BYTES_MAX, ANNOTATION_NAME_MAX, SetMetadata};
 pub use number::NumberRows;
 pub use repair::{CorrectCounts, Off};
 pub use threads::{ResetThreads, SetThreads, ThreadNames};
+pub use train::{Lesson, QueueLessons, Relearn, Train, WORDS_MAX};
+pub(crate) use train::{decode_counts, state as filter_state};
 
 /// Most messages that one commit changes or copies. What is asked for more is done in several, so that other operations
 /// of the account need not wait long, and no commit is very large.

@@ -1,0 +1,331 @@
+//! The junk filters of accounts: learning from what users say is junk, and scoring messages.
+//!
+//! Words are kept beside the account's mail, as digests with two counts. What there is to learn is in a queue, put there
+//! by the commits that flag, move and remove messages ([`crate::account::Lessons`]); it is worked off here, a few
+//! messages a commit. An account has a filter from the first message on that it learns from, and keeps the runs of words
+//! that it began with until it is made anew ([`Junk::relearn`]): so what is unlearned is always what was learned.
+
+mod message;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt as _;
+use mox_config::JunkFilter as Settings;
+use mox_junk::{Grams, Params, Score, Tokens};
+use mox_proto::record::v1 as record;
+use mox_types::{AccountId, ContentId, MessageId};
+use prost::Message as _;
+
+pub use message::tokens;
+
+use crate::account::ops::{Lesson, QueueLessons, Relearn, Train, decode_counts, filter_state};
+use crate::account::{AccountError, Accounts, FromSnapshot, JUDGEMENT, Reader as _};
+use crate::content::{ContentError, Contents};
+use crate::engine::{Db, EngineError, Limit, Order};
+use crate::keys;
+use crate::registry::Registry;
+
+/// Bytes of a message that are looked at: its text is at the beginning.
+const MESSAGE_BYTES: usize = 1 << 20;
+/// Messages learned from in one commit.
+const BATCH: usize = 16;
+/// Rows looked at in one step.
+const PAGE: usize = 2000;
+/// What comes within this time is learned from together.
+const GATHER: Duration = Duration::from_millis(250);
+/// Before what failed is tried again.
+const RETRY: Duration = Duration::from_secs(30);
+
+/// How far learning is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Messages learned from, or unlearned.
+    pub done: u64,
+}
+
+/// What a filter says about a message.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Judgement {
+    /// How it looks.
+    pub score: Score,
+    /// The probability from which on the account takes a message for junk.
+    pub threshold: f64,
+}
+
+/// The filters. Cheap to clone.
+#[derive(Clone)]
+pub struct Junk {
+    db: Db,
+    accounts: Accounts,
+    contents: Contents,
+    registry: Registry,
+    /// Held while an account learns: what was read for a commit is to be good for it.
+    learning: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl Junk {
+    /// Over accounts and the contents of their messages.
+    #[must_use]
+    pub fn new(accounts: Accounts, contents: Contents, registry: Registry) -> Self {
+        Self {
+            db: accounts.db().clone(),
+            accounts,
+            contents,
+            registry,
+            learning: Arc::default(),
+        }
+    }
+
+    /// The settings of an account's filter; None if it has none.
+    fn settings(&self, account: AccountId) -> Option<Settings> {
+        let committed = self.registry.current();
+        let name = committed.name(account)?;
+        committed.dynamic.accounts.get(name)?.junk_filter.clone()
+    }
+
+    /// Learns what there is to learn, whenever there is something. Ends never.
+    pub async fn run(&self) {
+        if let Err(error) = self.note_all().await {
+            tracing::error!(%error, "looking for messages that junk filters have to learn from");
+        }
+        loop {
+            let noted = self.accounts.lessons().wait().await;
+            tokio::time::sleep(GATHER).await;
+            for account in noted {
+                match self.learn(account, &|_| {}).await {
+                    Ok(()) | Err(AccountError::AccountGone) => {}
+                    Err(error) => {
+                        tracing::warn!(%account, %error, "teaching the junk filter, to be tried again");
+                        let accounts = self.accounts.clone();
+                        tokio::spawn(async move {
+                            tokio::time::sleep(RETRY).await;
+                            accounts.lessons().note(account);
+                        });
+                    }
+                }
+            }
+        }
+    }
+
+    /// Notes all accounts that have something in the queue.
+    async fn note_all(&self) -> Result<(), EngineError> {
+        let mut range = keys::trainings_of_all();
+        loop {
+            let page = self.db.scan(range.clone(), Limit::rows(1), Order::Ascending).await?;
+            let Some((account, _)) = page.rows.first().and_then(|(key, _)| keys::parse_training(key)) else {
+                return Ok(());
+            };
+            self.accounts.lessons().note(account);
+            range.start = keys::trainings(account).end;
+        }
+    }
+
+    /// Learns all that an account's queue has.
+    ///
+    /// # Errors
+    /// If the store fails. What was learned stays.
+    pub async fn learn(&self, account: AccountId, report: &(dyn Fn(Progress) + Sync)) -> Result<(), AccountError> {
+        let _learning = self.learning.lock().await;
+        let mut progress = Progress::default();
+        loop {
+            let range = keys::trainings(account);
+            let page = self.db.scan(range, Limit::rows(BATCH), Order::Ascending).await?;
+            if page.rows.is_empty() {
+                return Ok(());
+            }
+            if page.rows[0].0 == keys::training_all(account) {
+                self.queue_all(account).await?;
+                continue;
+            }
+            let count = page.rows.len() as u64;
+            let snapshot = self.db.snapshot().await?;
+            let filter = filter_state(&FromSnapshot(&*snapshot), account).await?;
+            drop(snapshot);
+            if filter.as_ref().is_some_and(|f| f.version != mox_junk::VERSION) {
+                tracing::info!(%account, "the junk filter is of another version, learning anew");
+                let grams = self.grams(account);
+                self.accounts.submit(account, None, Relearn { grams }).await?;
+                continue;
+            }
+            let grams = filter.as_ref().map_or_else(|| self.grams(account), |f| f.grams);
+            let mut lessons = Vec::with_capacity(page.rows.len());
+            for (key, value) in page.rows {
+                let (_, id) = keys::parse_training(&key).ok_or(AccountError::Damaged("the queue of a junk filter"))?;
+                lessons.push(self.lesson(account, id, value.data, Grams::from_bits(grams)).await?);
+            }
+            let train = Train {
+                generation: filter.map_or(1, |f| f.generation),
+                grams,
+                lessons,
+            };
+            self.accounts.submit(account, None, train).await?;
+            progress.done += count;
+            report(progress);
+        }
+    }
+
+    fn grams(&self, account: AccountId) -> u32 {
+        let params = self.settings(account).unwrap_or_default().params;
+        let grams = Grams {
+            one: params.onegrams,
+            two: params.twograms,
+            three: params.threegrams,
+        };
+        grams.or_words().bits()
+    }
+
+    async fn lesson(
+        &self,
+        account: AccountId,
+        id: MessageId,
+        noted: Bytes,
+        grams: Grams,
+    ) -> Result<Lesson, AccountError> {
+        let gone = match noted.is_empty() {
+            true => None,
+            false => {
+                let gone = record::Unlearn::decode(noted);
+                Some(gone.map_err(|_| AccountError::Damaged("the queue of a junk filter"))?)
+            }
+        };
+        let place = match &gone {
+            Some(gone) => Some((gone.content_id.clone(), gone.prefix.clone())),
+            None => {
+                let found = self.db.get(keys::message(account, id)).await?;
+                let decode = |v: Bytes| record::Message::decode(v).map_err(|_| AccountError::Damaged("a message"));
+                let message = found.map(|v| decode(v.data)).transpose()?;
+                message.map(|m| (m.content_id, m.prefix))
+            }
+        };
+        let tokens = match place {
+            // Gone, without having been learned from.
+            None => Tokens::default(),
+            Some((content, prefix)) => self.tokens(account, &content, prefix, grams).await?,
+        };
+        Ok(Lesson { id, gone, tokens })
+    }
+
+    /// The tokens of a message that is kept.
+    async fn tokens(
+        &self,
+        account: AccountId,
+        content: &Bytes,
+        prefix: Bytes,
+        grams: Grams,
+    ) -> Result<Tokens, AccountError> {
+        let content = ContentId::try_from(content).map_err(|_| AccountError::Damaged("a message"))?;
+        let mut whole = BytesMut::from(&prefix[..prefix.len().min(MESSAGE_BYTES)]);
+        let most = (MESSAGE_BYTES - whole.len()) as u64;
+        let mut pieces = self.contents.read(content, 0..most);
+        while let Some(piece) = pieces.next().await {
+            match piece {
+                Ok(piece) => whole.extend_from_slice(&piece),
+                Err(ContentError::Engine(error)) => return Err(error.into()),
+                Err(error) => {
+                    // Without a content there is nothing to be learned, and nothing was.
+                    tracing::error!(%account, %error, "reading a message for the junk filter");
+                    return Ok(Tokens::default());
+                }
+            }
+        }
+        tokens_of(whole.freeze(), grams).await
+    }
+
+    /// Puts all messages into the queue that have something to teach.
+    async fn queue_all(&self, account: AccountId) -> Result<(), AccountError> {
+        let mut left = Some(keys::account_table(account, keys::TABLE_ROWS));
+        while let Some(range) = left {
+            let page = self.db.scan(range.clone(), Limit::rows(PAGE), Order::Ascending).await?;
+            left = page.rest(&range);
+            let mut messages = Vec::new();
+            for (_, value) in page.rows {
+                let row = record::Row::decode(value.data).map_err(|_| AccountError::Damaged("a row"))?;
+                if row.flags & JUDGEMENT != 0 {
+                    messages.push(row.message_id);
+                }
+            }
+            let last = left.is_none();
+            if last || !messages.is_empty() {
+                self.accounts
+                    .submit(account, None, QueueLessons { messages, last })
+                    .await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes an account's filter anew, with the settings of now, from all messages that have something to teach.
+    ///
+    /// # Errors
+    /// If the account has no filter, or the store fails; what was begun is gone on with in the background.
+    pub async fn relearn(
+        &self,
+        account: AccountId,
+        report: &(dyn Fn(Progress) + Sync),
+    ) -> Result<record::JunkFilter, AccountError> {
+        if self.settings(account).is_none() {
+            return Err(AccountError::Invalid(
+                "the account has no junk_filter in domains.toml: add one first".to_owned(),
+            ));
+        }
+        let grams = self.grams(account);
+        self.accounts.submit(account, None, Relearn { grams }).await?;
+        // Whatever becomes of this call.
+        self.accounts.lessons().note(account);
+        self.learn(account, report).await?;
+        let snapshot = self.db.snapshot().await?;
+        let filter = filter_state(&FromSnapshot(&*snapshot), account).await?;
+        Ok(filter.unwrap_or_default())
+    }
+
+    /// What an account's filter says about a message; None if it has none, or it knows too little. To decide about
+    /// delivery: prefix and content, of which the first MiB is looked at.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn judge(&self, account: AccountId, message: Bytes) -> Result<Option<Judgement>, AccountError> {
+        let Some(settings) = self.settings(account) else {
+            return Ok(None);
+        };
+        let snapshot = self.db.snapshot().await?;
+        let reader = FromSnapshot(&*snapshot);
+        let Some(filter) = filter_state(&reader, account).await? else {
+            return Ok(None);
+        };
+        if filter.version != mox_junk::VERSION || filter.junk == 0 || filter.notjunk == 0 {
+            return Ok(None);
+        }
+        let start = message.slice(..message.len().min(MESSAGE_BYTES));
+        let tokens = tokens_of(start, Grams::from_bits(filter.grams)).await?;
+        let wanted = tokens.as_slice().iter();
+        let keys = wanted.map(|t| keys::junk_word(account, filter.generation, t)).collect();
+        let values = reader.get_many(keys).await?;
+        let words = tokens.as_slice().iter().zip(values);
+        let known = words.filter_map(|(token, value)| Some((*token, decode_counts(&value?)?)));
+        let params = Params {
+            max_power: settings.params.max_power,
+            top_words: settings.params.top_words as usize,
+            ignore_words: settings.params.ignore_words,
+            rare_words: settings.params.rare_words,
+        };
+        let totals = mox_junk::Totals {
+            junk: filter.junk,
+            ham: filter.notjunk,
+        };
+        Ok(Some(Judgement {
+            score: mox_junk::score(&params, totals, known),
+            threshold: settings.threshold,
+        }))
+    }
+}
+
+/// Tokens of a message, made where they hold up nobody.
+async fn tokens_of(message: Bytes, grams: Grams) -> Result<Tokens, AccountError> {
+    tokio::task::spawn_blocking(move || tokens(&message, grams))
+        .await
+        .map_err(|_| AccountError::Engine(EngineError::Closed))
+}
