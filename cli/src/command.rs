@@ -50,6 +50,7 @@ pub static ALL: &[&Command] = &[
     &commands::config::tlspubkey::GEN,
     &commands::config::printservice::PRINTSERVICE,
     &commands::version::VERSION,
+    &commands::repair::RETRAIN,
     &commands::repair::RECALCULATE,
     &commands::repair::REINDEX,
     &commands::repair::REASSIGN_THREADS,

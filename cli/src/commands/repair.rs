@@ -74,6 +74,23 @@ pub const REASSIGN_THREADS: Command = Command {
     run: |context, matches| repair!(context, matches, reassign_threads, of_account(matches)),
 };
 
+pub const RETRAIN: Command = Command {
+    words: &["retrain"],
+    parameters: "accountname",
+    help: "Make the junk filter of an account anew.\n\n\
+           It forgets all words, and learns again from all messages that are flagged as junk ($Junk) or not junk \
+           ($NotJunk). Needed after onegrams, twograms or threegrams of the account's junk_filter were changed, and when a \
+           filter was added to an account that has flagged messages. Otherwise nothing changes: messages are learned from \
+           shortly after they are flagged, and unlearned when they are flagged otherwise or removed. Prints how many \
+           words and messages it knows. With a running mox, mail is delivered and read meanwhile; if mox is stopped, its \
+           data is opened directly.",
+    arguments: || vec![parameter("accountname"), json()],
+    run: |context, matches| {
+        let account = text(matches, "accountname").to_owned();
+        repair!(context, matches, retrain, AccountRequest { account })
+    },
+};
+
 pub const RECALCULATE: Command = Command {
     words: &["recalculatemailboxcounts"],
     parameters: "account",

@@ -33,6 +33,13 @@ impl AdminService for Admin {
     type RecalculateCountsStream = Streaming<Report>;
     type ReindexStream = Streaming<Report>;
     type ReassignThreadsStream = Streaming<Report>;
+    type RetrainStream = Streaming<Report>;
+
+    async fn retrain(&self, request: Request<AccountRequest>) -> Result<Response<Streaming<Report>>, Status> {
+        let request = request.into_inner();
+        tracing::info!(account = request.account, "making a junk filter anew");
+        self.store.clone().retrain(request).await
+    }
 
     async fn recalculate_counts(
         &self,

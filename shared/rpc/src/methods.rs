@@ -32,6 +32,7 @@ const ADMIN: &[(&str, Kind)] = &[
     ("RecalculateCounts", Stream),
     ("Reindex", Stream),
     ("ReassignThreads", Stream),
+    ("Retrain", Stream),
 ];
 
 const SERVICES: &[Service] = &[

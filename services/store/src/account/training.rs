@@ -147,7 +147,7 @@ impl AccountTx {
             && let Ok(id) = MessageId::try_from(message)
         {
             let key = keys::training(self.account(), id);
-            self.extra().put(key, Bytes::new());
+            self.put(key, Bytes::new());
             self.note_training();
         }
     }
@@ -165,7 +165,7 @@ impl AccountTx {
             generation: message.trained_generation,
         };
         let key = keys::training(self.account(), id);
-        self.extra().put(key, noted.encode_to_vec());
+        self.put(key, noted.encode_to_vec());
         self.note_training();
         true
     }

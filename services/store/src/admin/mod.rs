@@ -6,6 +6,7 @@
 
 mod counts;
 mod report;
+mod retrain;
 mod threads;
 
 use mox_proto::admin::v1 as admin;
@@ -76,6 +77,15 @@ impl StoreAdminService for StoreAdmin {
     type RecalculateCountsStream = Reports;
     type ReindexStream = Reports;
     type ReassignThreadsStream = Reports;
+    type RetrainStream = Reports;
+
+    async fn retrain(&self, request: Request<admin::AccountRequest>) -> Result<Response<Reports>, Status> {
+        let this = self.clone();
+        Ok(report::run(move |reporter| async move {
+            let account = this.account(&request.get_ref().account).await?;
+            this.do_retrain(&account, &reporter).await
+        }))
+    }
 
     async fn recalculate_counts(&self, request: Request<admin::AccountRequest>) -> Result<Response<Reports>, Status> {
         let this = self.clone();

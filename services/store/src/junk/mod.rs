@@ -185,16 +185,13 @@ impl Junk {
         noted: Bytes,
         grams: Grams,
     ) -> Result<Lesson, AccountError> {
-        let gone = match noted.is_empty() {
-            true => None,
+        let place = match noted.is_empty() {
             false => {
-                let gone = record::Unlearn::decode(noted);
-                Some(gone.map_err(|_| AccountError::Damaged("the queue of a junk filter"))?)
+                let gone = record::Unlearn::decode(noted.clone());
+                let gone = gone.map_err(|_| AccountError::Damaged("the queue of a junk filter"))?;
+                Some((gone.content_id, gone.prefix))
             }
-        };
-        let place = match &gone {
-            Some(gone) => Some((gone.content_id.clone(), gone.prefix.clone())),
-            None => {
+            true => {
                 let found = self.db.get(keys::message(account, id)).await?;
                 let decode = |v: Bytes| record::Message::decode(v).map_err(|_| AccountError::Damaged("a message"));
                 let message = found.map(|v| decode(v.data)).transpose()?;
@@ -206,7 +203,7 @@ impl Junk {
             None => Tokens::default(),
             Some((content, prefix)) => self.tokens(account, &content, prefix, grams).await?,
         };
-        Ok(Lesson { id, gone, tokens })
+        Ok(Lesson { id, noted, tokens })
     }
 
     /// The tokens of a message that is kept.

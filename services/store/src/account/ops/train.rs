@@ -22,10 +22,22 @@ const WORD_BYTES: usize = 48;
 pub struct Lesson {
     /// Which.
     pub id: MessageId,
-    /// That it is gone, as was noted then.
-    pub gone: Option<record::Unlearn>,
+    /// What the queue has about it: that it is gone, or nothing.
+    pub noted: Bytes,
     /// Its tokens; empty if it could not be read.
     pub tokens: Tokens,
+}
+
+impl Lesson {
+    /// That the message is gone, and what was learned from it.
+    fn gone(&self) -> Result<Option<record::Unlearn>, AccountError> {
+        if self.noted.is_empty() {
+            return Ok(None);
+        }
+        let gone = record::Unlearn::decode(self.noted.clone());
+        gone.map(Some)
+            .map_err(|_| AccountError::Damaged("the queue of a junk filter"))
+    }
 }
 
 /// Learns from messages, each as its flags are now, and takes them out of the queue.
@@ -156,8 +168,18 @@ impl Op for Train {
             return Ok(record::Trained { stale: true });
         }
         let mut words = Words::read(tx, filter.generation, &self.lessons).await?;
-        for lesson in &self.lessons {
-            match &lesson.gone {
+        let queue = self
+            .lessons
+            .iter()
+            .map(|lesson| keys::training(account, lesson.id))
+            .collect();
+        let queue = tx.get_many(queue).await?;
+        for (lesson, noted) in self.lessons.iter().zip(queue) {
+            // Something else happened to it since it was read, or it was learned from by another: its turn comes again.
+            if noted.as_ref() != Some(&lesson.noted) {
+                continue;
+            }
+            match lesson.gone()? {
                 Some(gone) => {
                     if gone.generation == filter.generation {
                         forget(&mut filter, &mut words, &lesson.tokens, gone.trained());
@@ -178,6 +200,10 @@ impl Op for Train {
                         if known != wanted {
                             forget(&mut filter, &mut words, &lesson.tokens, known);
                             learn(&mut filter, &mut words, &lesson.tokens, wanted);
+                        }
+                        // Also what was trained in another generation is put right: who looks at a message alone takes
+                        // it for trained.
+                        if known != wanted || message.trained() != wanted {
                             message.set_trained(wanted);
                             message.trained_generation = filter.generation;
                             tx.put(keys::message(account, lesson.id), message.encode_to_vec());
@@ -185,7 +211,7 @@ impl Op for Train {
                     }
                 }
             }
-            tx.extra().delete(keys::training(account, lesson.id));
+            tx.delete(keys::training(account, lesson.id));
         }
         filter.words = filter.words.saturating_add_signed(words.added());
         for (token, (before, now)) in words.0 {
@@ -249,7 +275,7 @@ impl Op for Relearn {
         tx.put(keys::junk_filter(account), filter.encode_to_vec());
         let all = keys::junk_words(account);
         tx.extra().delete_range(all);
-        tx.extra().put(keys::training_all(account), Bytes::new());
+        tx.put(keys::training_all(account), Bytes::new());
         Ok(record::Trained { stale: false })
     }
 }
@@ -272,11 +298,11 @@ impl Op for QueueLessons {
             let id = MessageId::try_from(id).map_err(|_| AccountError::Damaged("a row"))?;
             // One that is gone by now is noted already, with what is needed to unlearn it.
             if tx.messages(&[id]).await?.iter().any(Option::is_some) {
-                tx.extra().put(keys::training(account, id), Bytes::new());
+                tx.put(keys::training(account, id), Bytes::new());
             }
         }
         if self.last {
-            tx.extra().delete(keys::training_all(account));
+            tx.delete(keys::training_all(account));
         }
         Ok(record::Trained { stale: false })
     }

@@ -176,6 +176,43 @@ impl Mail {
         .await
     }
 
+    pub(crate) async fn make_mailbox(
+        &self,
+        account: AccountId,
+        request: mail::CreateMailboxRequest,
+    ) -> Result<(), Status> {
+        self.do_create_mailbox(account, request).await.map(drop)
+    }
+
+    pub(crate) async fn drop_mailbox(
+        &self,
+        account: AccountId,
+        request: mail::DeleteMailboxRequest,
+    ) -> Result<(), Status> {
+        self.do_delete_mailbox(account, request).await.map(drop)
+    }
+
+    pub(crate) async fn change_flags(
+        &self,
+        account: AccountId,
+        request: mail::StoreFlagsRequest,
+    ) -> Result<(), Status> {
+        self.do_store_flags(account, request).await.map(drop)
+    }
+
+    pub(crate) async fn copy_or_move(
+        &self,
+        account: AccountId,
+        request: mail::CopyRequest,
+        moving: bool,
+    ) -> Result<(), Status> {
+        self.do_copy(account, request, moving).await.map(drop)
+    }
+
+    pub(crate) async fn remove(&self, account: AccountId, request: mail::ExpungeRequest) -> Result<(), Status> {
+        self.do_expunge(account, request).await.map(drop)
+    }
+
     pub(crate) async fn append_one(
         &self,
         account: AccountId,
