@@ -326,7 +326,10 @@ async fn random_life(seed: u64, automatic: bool) {
     // What differs says more than all of it.
     let (words, totals) = world.expected().await;
     assert_eq!(known.1, totals);
-    let differ: Vec<_> = words.iter().filter(|(token, counts)| known.0.get(*token) != Some(*counts)).collect();
+    let differ: Vec<_> = words
+        .iter()
+        .filter(|(token, counts)| known.0.get(*token) != Some(*counts))
+        .collect();
     assert!(differ.is_empty() && known.0.len() == words.len(), "{differ:?}");
     let queue = world
         .db
