@@ -113,7 +113,7 @@ impl Selected {
             session: token.clone(),
             mailbox_id: mailbox.id.clone(),
             seen_modseq,
-            columns: Column::Uid as u32,
+            as_ranges: true,
             ..Default::default()
         };
         let mut first = true;
@@ -124,10 +124,8 @@ impl Selected {
                 selected.highest = answer.highest_modseq;
                 selected.uid_next = answer.uid_next;
             }
-            for row in answer.rows.iter().flat_map(rows::iter) {
-                if row.uid > selected.view.last_uid() {
-                    selected.view.push(row.uid);
-                }
+            for range in &answer.ranges {
+                selected.view.push_range(range.first, range.last);
             }
             if answer.next_uid == 0 {
                 break;

@@ -55,6 +55,28 @@ impl View {
         }
     }
 
+    /// Adds messages with UIDs above all others, both ends included; those that are not above are left out.
+    pub(crate) fn push_range(&mut self, first: u32, last: u32) {
+        let Some(above) = self.last_uid().checked_add(1) else {
+            return;
+        };
+        let first = first.max(above);
+        if first > last {
+            return;
+        }
+        let number = self.count() + 1;
+        let length = last - first + 1;
+        let runs = Arc::make_mut(&mut self.runs);
+        match runs.last_mut() {
+            Some(run) if run.last_uid().checked_add(1) == Some(first) => run.length += length,
+            _ => runs.push(Run {
+                uid: first,
+                number,
+                length,
+            }),
+        }
+    }
+
     /// The sequence number of a UID.
     pub(crate) fn number_of(&self, uid: u32) -> Option<u32> {
         let run = self.runs[..self.runs.partition_point(|r| r.uid <= uid)].last()?;
@@ -225,6 +247,19 @@ mod tests {
         assert_eq!(told, [2, 2, 3]);
         assert_eq!(v.uids().iter().collect::<Vec<_>>(), [2, 7]);
         assert_eq!((v.number_of(7), v.number_of(9), v.uid_of(2)), (Some(2), None, Some(7)));
+    }
+
+    #[test]
+    fn ranges_are_added_at_the_end() {
+        let mut v = View::default();
+        for (first, last) in [(2, 4), (5, 5), (5, 6), (9, 9), (3, 8)] {
+            v.push_range(first, last);
+        }
+        assert_eq!(v.uids().iter().collect::<Vec<_>>(), [2, 3, 4, 5, 6, 9]);
+        assert_eq!((v.runs.len(), v.count()), (2, 6));
+        v.push_range(u32::MAX, u32::MAX);
+        v.push_range(u32::MAX, u32::MAX);
+        assert_eq!((v.last_uid(), v.count()), (u32::MAX, 7));
     }
 
     #[test]

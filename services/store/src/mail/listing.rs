@@ -37,6 +37,23 @@ pub(super) fn wanted(request: &mail::ListRowsRequest, uid_next: u32) -> Vec<UidR
     ranges_from(&normalize(asked, uid_next), request.first_uid)
 }
 
+/// Most ranges of an answer: each takes up to 14 bytes.
+const RANGES_PAGE: usize = 50_000;
+
+/// Ascending UIDs as ranges, as many as an answer takes; and the UID to go on from, or 0.
+fn joined(uids: impl Iterator<Item = u32>) -> (Vec<UidRange>, u32) {
+    let mut ranges: Vec<UidRange> = Vec::new();
+    for uid in uids {
+        let full = ranges.len() >= RANGES_PAGE;
+        match ranges.last_mut() {
+            Some(last) if last.last.checked_add(1) == Some(uid) => last.last = uid,
+            _ if full => return (ranges, uid),
+            _ => ranges.push(UidRange { first: uid, last: uid }),
+        }
+    }
+    (ranges, 0)
+}
+
 impl Mail {
     pub(super) async fn do_list_rows(
         &self,
@@ -59,6 +76,10 @@ impl Mail {
             highest_modseq: mailbox.modseq,
             ..Default::default()
         };
+        if request.as_ranges {
+            (answer.ranges, answer.next_uid) = joined(index.ranges(&ranges).map(|(chunk, at)| chunk.uids[at]));
+            return Ok(answer);
+        }
         for (chunk, at) in index.ranges(&ranges) {
             if packer.is_full() {
                 answer.next_uid = chunk.uids[at];
@@ -195,5 +216,27 @@ impl Mail {
                 });
         }
         Ok(answer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uids_are_joined_page_by_page() {
+        let range = |first, last| UidRange { first, last };
+        assert_eq!(joined([].into_iter()), (vec![], 0));
+        assert_eq!(
+            joined([1, 2, 3, 5, 7, 8, u32::MAX].into_iter()),
+            (
+                vec![range(1, 3), range(5, 5), range(7, 8), range(u32::MAX, u32::MAX)],
+                0
+            )
+        );
+        let odd = || (1..).step_by(2);
+        let (page, next) = joined(odd().take(RANGES_PAGE + 1));
+        assert_eq!((page.len(), next), (RANGES_PAGE, 2 * RANGES_PAGE as u32 + 1));
+        assert_eq!(joined(odd().take(RANGES_PAGE)).1, 0);
     }
 }
