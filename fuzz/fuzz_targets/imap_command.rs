@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mox_imap_proto::append::parse_start;
+use mox_imap_proto::append::{Next, Place, Segment, parse_start};
 use mox_imap_proto::{ErrorKind, Names, parse_command};
 
 fuzz_target!(|data: &[u8]| {
@@ -16,11 +16,22 @@ fuzz_target!(|data: &[u8]| {
                 again => assert_eq!(again.as_ref(), Ok(&command), "{:?}", String::from_utf8_lossy(&written)),
             }
         }
-        if let Some(append) = parse_start(data, names) {
-            let mut written = format!("{} ", append.tag).into_bytes();
-            append.value.write(names, &mut written);
-            written.extend_from_slice(b"{5}\r\n");
-            assert_eq!(parse_start(&written, names), Some(append));
+        for literal in [false, true] {
+            if let Some(Ok(append)) = parse_start(data, names, literal) {
+                if append.value.segment.next == Next::Accept {
+                    // Not all of it is known yet.
+                    continue;
+                }
+                let mut written = format!("{} ", append.tag).into_bytes();
+                append.value.write(names, &mut written);
+                if literal {
+                    written.extend_from_slice(b"{5}\r\n");
+                }
+                assert_eq!(parse_start(&written, names, literal), Some(Ok(append)));
+            }
+            for place in [Place::Message, Place::Utf8, Place::Catenate] {
+                let _ = Segment::parse(data, names, place, literal);
+            }
         }
     }
 });

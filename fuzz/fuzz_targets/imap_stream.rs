@@ -3,7 +3,7 @@
 
 use bytes::{Bytes, BytesMut};
 use libfuzzer_sys::fuzz_target;
-use mox_imap_proto::append::parse_start;
+use mox_imap_proto::append::{Next, parse_start};
 use mox_imap_proto::framer::take_line;
 use mox_imap_proto::{Event, Framer, FramingError, Names, limits};
 
@@ -34,7 +34,8 @@ fn listen(input: &[u8], piece: usize) -> (Vec<Seen>, BytesMut) {
                 Ok(Event::NeedMore) => break,
                 Ok(Event::Command(command)) => seen.push(Seen::Command(command)),
                 Ok(Event::Literal(header)) => {
-                    if parse_start(framer.start(&buffer), Names::Utf7).is_some() {
+                    let start = parse_start(framer.start(&buffer), Names::Utf7, true);
+                    if start.is_some_and(|s| s.is_ok_and(|a| a.value.segment.next != Next::Accept)) {
                         seen.push(Seen::Message(framer.take_start(&mut buffer), header.size));
                         skip = header.size;
                         continue;

@@ -49,6 +49,7 @@ mod administration;
 mod bad_input;
 mod broken_services;
 mod certificates;
+mod compressing;
 mod delivery;
 mod full_disk;
 mod injection;
