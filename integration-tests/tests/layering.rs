@@ -22,7 +22,7 @@ fn layer(root: &Path, manifest: &Path) -> Layer {
         Some("shared") => Layer::Shared,
         Some("services") => Layer::Service,
         Some("cli") => Layer::Cli,
-        Some("integration-tests") => Layer::Tests,
+        Some("integration-tests" | "fuzz") => Layer::Tests,
         other => panic!("{other:?} is not a folder that the architecture knows: add its layer here"),
     }
 }

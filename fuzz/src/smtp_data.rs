@@ -1,7 +1,5 @@
 //! Data: the end is at the first CRLF.CRLF and nowhere else, however the input is cut, and what was sent is what arrives.
-#![no_main]
 
-use libfuzzer_sys::fuzz_target;
 use mox_smtp::{DataDecoder, DataEncoder, Lines};
 
 /// The message and the octets behind its end, if it has one.
@@ -20,14 +18,21 @@ fn decode(input: &[u8], lines: Lines, piece: usize) -> Option<(Vec<u8>, usize)> 
     None
 }
 
-fuzz_target!(|data: (u8, Vec<u8>)| {
-    let (piece, data) = (usize::from(data.0) + 1, data.1);
+/// See the top.
+pub fn run(input: &[u8]) {
+    let Some((first, data)) = input.split_first() else {
+        return;
+    };
+    let piece = usize::from(*first) + 1;
     for lines in [Lines::Strict, Lines::Mend] {
-        assert_eq!(decode(&data, lines, piece), decode(&data, lines, usize::MAX / 2));
+        assert_eq!(decode(data, lines, piece), decode(data, lines, usize::MAX / 2));
     }
-    let framed = [b"\r\n", &data[..]].concat();
-    let end = framed.windows(5).position(|w| w == b"\r\n.\r\n").map(|i| data.len() - (i + 3));
-    assert_eq!(decode(&data, Lines::Strict, piece).map(|(_, rest)| rest), end);
+    let framed = [b"\r\n", data].concat();
+    let end = framed
+        .windows(5)
+        .position(|w| w == b"\r\n.\r\n")
+        .map(|i| data.len() - (i + 3));
+    assert_eq!(decode(data, Lines::Strict, piece).map(|(_, rest)| rest), end);
 
     let mut sent = Vec::new();
     let mut encoder = DataEncoder::new();
@@ -36,4 +41,4 @@ fuzz_target!(|data: (u8, Vec<u8>)| {
     }
     encoder.finish(&mut sent);
     assert_eq!(decode(&sent, Lines::Mend, piece).map(|(_, rest)| rest), Some(0));
-});
+}

@@ -1,0 +1,64 @@
+//! What the fuzz targets do with an input: nothing may panic, and what must hold is asserted.
+//!
+//! Each is run over its corpus by the tests, and over much more by `tools/fuzz`.
+
+mod imap_command;
+mod imap_stream;
+mod message;
+mod smtp_command;
+mod smtp_data;
+mod smtp_reply;
+
+pub use imap_command::run as imap_command;
+pub use imap_stream::run as imap_stream;
+pub use message::run as message;
+pub use smtp_command::run as smtp_command;
+pub use smtp_data::run as smtp_data;
+pub use smtp_reply::run as smtp_reply;
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    fn corpus(target: &str, run: fn(&[u8])) {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
+        let mut count = 0;
+        for entry in std::fs::read_dir(&folder).expect("a folder of inputs") {
+            let path = entry.expect("an entry").path();
+            println!("{}", path.display());
+            run(&std::fs::read(&path).expect("an input"));
+            count += 1;
+        }
+        assert!(count > 0, "no input in {}", folder.display());
+    }
+
+    #[test]
+    fn imap_command() {
+        corpus("imap_command", super::imap_command);
+    }
+
+    #[test]
+    fn imap_stream() {
+        corpus("imap_stream", super::imap_stream);
+    }
+
+    #[test]
+    fn message() {
+        corpus("message", super::message);
+    }
+
+    #[test]
+    fn smtp_command() {
+        corpus("smtp_command", super::smtp_command);
+    }
+
+    #[test]
+    fn smtp_data() {
+        corpus("smtp_data", super::smtp_data);
+    }
+
+    #[test]
+    fn smtp_reply() {
+        corpus("smtp_reply", super::smtp_reply);
+    }
+}
