@@ -48,6 +48,10 @@ pub(crate) const HEADER: u64 = 1 << 20;
 pub(crate) const DECODED_IN_MEMORY: u64 = 256 << 10;
 /// Messages whose contents are asked for in one stream.
 pub(crate) const CONTENT_BATCH: usize = 256;
+/// Ranges of contents that are asked for in one stream: what the store takes.
+pub(crate) const CONTENT_RANGES: usize = 10_000;
+/// Expunged messages that are told before the output is sent.
+pub(crate) const EXPUNGED: u64 = 10_000;
 /// Messages that one command works on (RFC 9738): what the largest mailboxes that we are made for have.
 pub(crate) const MESSAGES: u64 = 1_000_000;
 /// Ranges of a search result that is kept for `$` (RFC 5182): it is held in memory while the mailbox is selected.

@@ -10,6 +10,7 @@ use mox_proto::mail::v1::{Column, ListChangesRequest, ListChangesResponse, ListR
 use crate::Shared;
 use crate::connection::Connection;
 use crate::enabled::Enabled;
+use crate::limits;
 use crate::names;
 use crate::notices;
 use crate::reply::{Failed, Stop};
@@ -203,6 +204,12 @@ impl Selected {
         let mut step = Step::default();
         while !matches!(step, Step::Done) {
             step = self.step(shared, token, step).await?;
+            while may_expunge && self.vanished.count() > limits::EXPUNGED {
+                let some = self.vanished.slice(0..limits::EXPUNGED);
+                self.vanished = self.vanished.subtraction(&some);
+                self.tell_gone(&some, &mut connection.out);
+                connection.flush_if_large().await?;
+            }
             self.tell(&shared.views, may_expunge, &mut connection.out);
             connection.flush_if_large().await?;
         }
@@ -327,9 +334,7 @@ impl Selected {
         let before = (self.view.count(), self.view.last_uid());
         if may_expunge && !self.vanished.is_empty() {
             let vanished = std::mem::take(&mut self.vanished);
-            notices::expunged(&mut self.view, &vanished, self.enabled, out);
-            // RFC 5182 §2.1: what is gone is gone from the saved result.
-            self.saved = self.saved.subtraction(&vanished);
+            self.tell_gone(&vanished, out);
         }
         if !self.arrived.is_empty() {
             for uid in std::mem::take(&mut self.arrived).iter() {
@@ -353,6 +358,12 @@ impl Selected {
         if before != (self.view.count(), self.view.last_uid()) {
             views.share(&self.id, &mut self.view);
         }
+    }
+
+    fn tell_gone(&mut self, gone: &NumberSet, out: &mut BytesMut) {
+        notices::expunged(&mut self.view, gone, self.enabled, out);
+        // RFC 5182 §2.1: what is gone is gone from the saved result.
+        self.saved = self.saved.subtraction(gone);
     }
 
     /// RFC 9051 §7.3.5: FLAGS is told again when a keyword is new in the mailbox.

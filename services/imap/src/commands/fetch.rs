@@ -111,6 +111,10 @@ async fn since(session: &mut Session, fetch: &Fetch, modseq: u64, set: &NumberSe
     let token = session.token()?;
     let shared = session.shared.clone();
     let selected = session.selected_mut()?;
+    if modseq > selected.modseq {
+        // The client knows of a change, perhaps its own, that we have not looked at.
+        selected.catch_up(&shared, &token).await?;
+    }
     // Of what vanished, more was once there than is now.
     let asked = match fetch.vanished {
         true => fetch.set.resolve(selected.uid_next.saturating_sub(1)),

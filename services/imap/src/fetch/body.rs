@@ -54,7 +54,12 @@ pub(crate) async fn send(
     enabled: Enabled,
 ) -> Result<Untold, Failed> {
     let mut untold = Untold::default();
-    let mut batches = messages.chunks(limits::CONTENT_BATCH).peekable();
+    // A large part that is to be decoded is read twice.
+    let sections = items
+        .iter()
+        .filter(|item| matches!(item, Item::Section(_) | Item::Binary(_)));
+    let most = limits::CONTENT_RANGES / (2 * sections.count()).max(1);
+    let mut batches = messages.chunks(most.clamp(1, limits::CONTENT_BATCH)).peekable();
     let Some(first) = batches.peek() else {
         return Ok(untold);
     };
