@@ -1,6 +1,6 @@
 //! Keeping indices up: a task that makes segments of what is new, merges them, and drops what is gone.
 //!
-//! An account waits a while after a change, so that many become one segment. Its messages with numbers from the cursor
+//! An account waits a while after a change, so that many become one segment; longer if there is not much to be done. Its messages with numbers from the cursor
 //! on are found through the change log, or by going through all rows when there is no cursor, or the log does not reach
 //! back to it. Everything is committed on the condition that the record of the index is as it was read, so that several
 //! processes may do this: one of them succeeds. What is cut short is begun again; messages that are in a segment by
@@ -32,6 +32,10 @@ use crate::keys;
 
 /// Time without new messages after which an account is looked at.
 const QUIET: Duration = Duration::from_secs(2);
+/// New messages that are worth a commit of their own soon: reading fewer takes a search a few milliseconds.
+const FEW: u32 = 64;
+/// The same time when they are few.
+const QUIET_FEW: Duration = Duration::from_secs(60);
 /// Time after which it is looked at although there are new messages all the time.
 const WAIT_MAX: Duration = Duration::from_secs(60);
 /// New messages after which it is looked at anyway: searching reads them all.
@@ -105,6 +109,7 @@ impl Pending {
     fn due(&self) -> Instant {
         let wait = match self.messages {
             n if n >= WAITING_MAX => self.first,
+            n if n < FEW && !self.anew => self.first + QUIET_FEW,
             _ => (self.last + QUIET).min(self.first + WAIT_MAX),
         };
         wait.max(self.not_before)
@@ -136,7 +141,8 @@ impl TextIndex {
         pending.messages = pending.messages.saturating_add(messages);
         pending.anew |= anew;
         // Whoever waits knows of this account, unless it is new or has just become urgent.
-        let urgent = pending.messages >= WAITING_MAX && pending.messages - messages < WAITING_MAX;
+        let reaches = |n| pending.messages >= n && pending.messages - messages < n;
+        let urgent = anew || reaches(FEW) || reaches(WAITING_MAX);
         let new = pending.first == now;
         drop(waiting);
         if new || urgent {
@@ -308,7 +314,8 @@ impl Indexer {
                     of_account.next_number.max(1) - index.cursor_number.clamp(1, of_account.next_number.max(1));
                 let anew = index.format != FORMAT || !index.complete;
                 if of_account.messages > 0 && (behind > 0 || anew) {
-                    self.text.note(account, behind);
+                    let all = u32::try_from(of_account.messages).unwrap_or(u32::MAX);
+                    self.text.note(account, if anew { all } else { behind });
                 }
             }
         }
