@@ -6,50 +6,33 @@
 //! processes may do this: one of them succeeds. What is cut short is begun again; messages that are in a segment by
 //! then are not read again.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
-use mox_proto::mail::v1::UidRange;
 use mox_proto::record::v1 as record;
-use mox_types::{AccountId, ContentId, MailboxId, MessageId};
+use mox_types::AccountId;
 use prost::Message as _;
 use roaring::RoaringBitmap;
 use tokio::time::Instant;
 
 use super::builder::Builder;
-use super::segment::Head;
+use super::pass::{PAGE, Pass, decode_row};
+use super::segment::{Head, Kind};
+use super::waiting::Pending;
 use super::{FORMAT, TextIndex, merge};
-use crate::account::ops::{NumberRows, STEP_MESSAGES};
-use crate::account::{AccountError, Accounts, FromSnapshot, read_rows};
-use crate::content::{ContentError, Contents};
-use crate::engine::{Commit, Db, Limit, Order};
+use crate::account::{AccountError, Accounts};
+use crate::content::Contents;
+use crate::engine::{Commit, Db, EngineError, Limit, Order};
 use crate::keys;
 
-/// Time without new messages after which an account is looked at.
-const QUIET: Duration = Duration::from_secs(2);
-/// New messages that are worth a commit of their own soon: reading fewer takes a search a few milliseconds.
-const FEW: u32 = 64;
-/// The same time when they are few.
-const QUIET_FEW: Duration = Duration::from_secs(60);
-/// Time after which it is looked at although there are new messages all the time.
-const WAIT_MAX: Duration = Duration::from_secs(60);
-/// New messages after which it is looked at anyway: searching reads them all.
-const WAITING_MAX: u32 = 10_000;
 /// Time before what failed is tried again.
 const RETRY: Duration = Duration::from_secs(30);
 /// Accounts that are looked at at a time.
 const JOBS: usize = 2;
-/// Messages that are read at a time, and about the most bytes of them.
-const BATCH: usize = 64;
-/// See [`BATCH`].
-const BATCH_BYTES: usize = 8 << 20;
-/// Rows, or entries of the log, that are read at a time.
-const PAGE: usize = 4096;
 /// An index with more messages than this times those that are left is merged anew.
 const GONE_FACTOR: u64 = 2;
 /// But not for fewer than these.
@@ -79,112 +62,19 @@ pub struct Described {
     pub segments: u64,
 }
 
-/// What was done, for metrics.
-#[derive(Debug, Default)]
-pub struct Figures {
-    messages: AtomicU64,
-    bytes: AtomicU64,
-    segments: AtomicU64,
-    merges: AtomicU64,
-}
-
-/// Accounts with messages that are not in their index yet.
-#[derive(Debug, Default)]
-pub struct Waiting {
-    accounts: HashMap<AccountId, Pending>,
-    running: HashMap<AccountId, Arc<tokio::sync::Mutex<()>>>,
-}
-
-#[derive(Debug)]
-struct Pending {
-    first: Instant,
-    last: Instant,
-    not_before: Instant,
-    messages: u32,
-    /// The index cannot be read, and is to be made anew.
-    anew: bool,
-}
-
-impl Pending {
-    fn due(&self) -> Instant {
-        let wait = match self.messages {
-            n if n >= WAITING_MAX => self.first,
-            n if n < FEW && !self.anew => self.first + QUIET_FEW,
-            _ => (self.last + QUIET).min(self.first + WAIT_MAX),
-        };
-        wait.max(self.not_before)
-    }
-}
-
-impl TextIndex {
-    /// Takes notice that an account has new messages.
-    pub fn note(&self, account: AccountId, messages: u32) {
-        self.wait_for(account, messages, Duration::ZERO, false);
-    }
-
-    /// Takes notice that an account's index cannot be read.
-    pub fn note_damaged(&self, account: AccountId) {
-        self.wait_for(account, 0, Duration::ZERO, true);
-    }
-
-    fn wait_for(&self, account: AccountId, messages: u32, delay: Duration, anew: bool) {
-        let now = Instant::now();
-        let mut waiting = self.0.waiting.lock();
-        let pending = waiting.accounts.entry(account).or_insert(Pending {
-            first: now,
-            last: now,
-            not_before: now + delay,
-            messages: 0,
-            anew: false,
-        });
-        pending.last = now;
-        pending.messages = pending.messages.saturating_add(messages);
-        pending.anew |= anew;
-        // Whoever waits knows of this account, unless it is new or has just become urgent.
-        let reaches = |n| pending.messages >= n && pending.messages - messages < n;
-        let urgent = anew || reaches(FEW) || reaches(WAITING_MAX);
-        let new = pending.first == now;
-        drop(waiting);
-        if new || urgent {
-            self.0.wake.notify_one();
-        }
-    }
-
-    /// Messages that are known not to be in their index yet.
-    #[must_use]
-    pub fn waiting_messages(&self) -> u64 {
-        let waiting = self.0.waiting.lock();
-        waiting.accounts.values().map(|p| u64::from(p.messages)).sum()
-    }
-
-    /// Messages put into indices, segments and bytes written, and merges, since the start.
-    #[must_use]
-    pub fn written(&self) -> [u64; 4] {
-        let figures = &self.0.figures;
-        [&figures.messages, &figures.segments, &figures.bytes, &figures.merges].map(|f| f.load(Ordering::Relaxed))
-    }
-
-    /// Held while an account's index is changed by this process.
-    fn lock(&self, account: AccountId) -> Arc<tokio::sync::Mutex<()>> {
-        let mut waiting = self.0.waiting.lock();
-        waiting.running.retain(|_, lock| Arc::strong_count(lock) > 1);
-        waiting.running.entry(account).or_default().clone()
-    }
-}
-
 /// Makes indices.
 #[derive(Clone)]
 pub struct Indexer {
-    accounts: Accounts,
-    contents: Contents,
-    text: TextIndex,
-    db: Db,
+    pub(super) accounts: Accounts,
+    pub(super) contents: Contents,
+    pub(super) text: TextIndex,
+    pub(super) db: Db,
 }
 
 /// The record of an index, as read or written, with its version.
-struct Current {
-    record: record::SearchIndex,
-    version: u64,
+pub(super) struct Current {
+    pub(super) record: record::SearchIndex,
+    pub(super) version: u64,
 }
 
 impl Indexer {
@@ -370,7 +260,7 @@ impl Indexer {
     }
 
     /// Commits a new record of an index, and what goes with it.
-    async fn commit(
+    pub(super) async fn commit(
         &self,
         account: AccountId,
         version: Option<u64>,
@@ -389,8 +279,8 @@ impl Indexer {
         commit.put(key, record.encode_to_vec());
         match self.db.commit(commit).await {
             Ok(version) => Ok(Current { record, version }),
-            Err(crate::engine::EngineError::Conflict { condition: 1 }) => Err(AccountError::AccountGone),
-            Err(crate::engine::EngineError::Conflict { .. }) => Err(AccountError::Contended),
+            Err(EngineError::Conflict { condition: 1 }) => Err(AccountError::AccountGone),
+            Err(EngineError::Conflict { .. }) => Err(AccountError::Contended),
             Err(error) => Err(error.into()),
         }
     }
@@ -503,7 +393,7 @@ impl Indexer {
     }
 
     async fn head(&self, account: AccountId, segment: u64) -> Result<Arc<Head>, AccountError> {
-        let key = keys::search_part(account, segment, super::segment::Kind::Head as u8, 0);
+        let key = keys::search_part(account, segment, Kind::Head as u8, 0);
         let value = self.db.get(key).await?.ok_or_else(super::block::damaged)?;
         Ok(Arc::new(Head::decode(&value.data)?))
     }
@@ -533,7 +423,7 @@ impl Indexer {
             part.require_at(keys::search_index(account), version);
             match self.db.commit(part).await {
                 Ok(_) => Ok(()),
-                Err(crate::engine::EngineError::Conflict { .. }) => Err(AccountError::Contended),
+                Err(EngineError::Conflict { .. }) => Err(AccountError::Contended),
                 Err(error) => Err(error.into()),
             }
         };
@@ -552,233 +442,4 @@ impl Indexer {
         self.text.0.figures.bytes.fetch_add(segment.bytes, Ordering::Relaxed);
         self.commit(account, Some(version), record, last).await
     }
-}
-
-/// One go through what is new.
-struct Pass<'a> {
-    indexer: &'a Indexer,
-    account: AccountId,
-    current: Current,
-    /// Numbers that are in a segment, or about to be.
-    present: RoaringBitmap,
-    builder: Builder,
-    /// To be read.
-    waiting: Vec<(u32, MessageId)>,
-    progress: Progress,
-    report: &'a (dyn Fn(Progress) + Sync),
-}
-
-impl Pass<'_> {
-    /// All messages that are in the change log since the cursor.
-    async fn follow_log(&mut self, until: u64) -> Result<(), AccountError> {
-        let db = self.indexer.db.clone();
-        let from = self.current.record.cursor_number;
-        let first = keys::change(self.account, self.current.record.cursor_modseq + 1);
-        let mut left = Some(first..keys::change(self.account, until.saturating_add(1)));
-        while let Some(range) = left.take() {
-            let page = db.scan(range.clone(), Limit::rows(PAGE), Order::Ascending).await?;
-            left = page.rest(&range);
-            let mut changed: HashMap<Bytes, Vec<UidRange>> = HashMap::new();
-            for (_, value) in page.rows {
-                let entry = record::Change::decode(value.data).map_err(|_| AccountError::Damaged("the change log"))?;
-                for change in entry.mailboxes {
-                    changed.entry(change.mailbox_id).or_default().extend(change.changed);
-                }
-            }
-            for (mailbox, ranges) in changed {
-                let mailbox = MailboxId::try_from(&mailbox).map_err(|_| AccountError::Damaged("the change log"))?;
-                let mut rest = crate::account::normalize(&ranges, u32::MAX);
-                while !rest.is_empty() {
-                    let snapshot = db.snapshot().await?;
-                    let reader = FromSnapshot(&*snapshot);
-                    let (rows, next) = read_rows(&reader, self.account, mailbox, &rest, PAGE).await?;
-                    drop(snapshot);
-                    // Written by a program that is older than the index.
-                    let old: Vec<u32> = rows
-                        .iter()
-                        .filter(|(_, row)| row.number == 0)
-                        .map(|(uid, _)| *uid)
-                        .collect();
-                    for (_, row) in rows {
-                        if row.number >= from {
-                            self.take(&row).await?;
-                        }
-                    }
-                    self.number(mailbox, &old).await?;
-                    rest = next.map_or_else(Vec::new, |next| crate::account::ranges_from(&rest, next));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// All messages that there are. Those that have no number, as they are older than the index, get one.
-    async fn all_rows(&mut self) -> Result<(), AccountError> {
-        let db = self.indexer.db.clone();
-        let mut left = Some(keys::account_table(self.account, keys::TABLE_ROWS));
-        while let Some(range) = left.take() {
-            let page = db.scan(range.clone(), Limit::rows(PAGE), Order::Ascending).await?;
-            left = page.rest(&range);
-            let mut old: HashMap<MailboxId, Vec<u32>> = HashMap::new();
-            for (key, value) in page.rows {
-                let row = decode_row(value.data)?;
-                if row.number != 0 {
-                    self.take(&row).await?;
-                } else if let Some((mailbox, uid)) = keys::parse_row_of(&key) {
-                    old.entry(mailbox).or_default().push(uid);
-                }
-            }
-            for (mailbox, uids) in old {
-                self.number(mailbox, &uids).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Gives numbers to messages, and takes them.
-    async fn number(&mut self, mailbox: MailboxId, uids: &[u32]) -> Result<(), AccountError> {
-        for uids in uids.chunks(STEP_MESSAGES) {
-            let uids = crate::account::ranges_of(uids.iter().copied());
-            let op = NumberRows {
-                mailbox,
-                uids: uids.clone(),
-            };
-            match self.indexer.accounts.submit(self.account, None, op).await {
-                Ok(_) => {}
-                Err(AccountError::NoMailbox) => return Ok(()),
-                Err(error) => return Err(error),
-            }
-            let snapshot = self.indexer.db.snapshot().await?;
-            let reader = FromSnapshot(&*snapshot);
-            let (rows, _) = read_rows(&reader, self.account, mailbox, &uids, usize::MAX).await?;
-            drop(snapshot);
-            for (_, row) in rows {
-                self.take(&row).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes a message to be read, unless it is in the index.
-    async fn take(&mut self, row: &record::Row) -> Result<(), AccountError> {
-        self.progress.done += 1;
-        if row.number != 0 && self.present.insert(row.number) {
-            let id = MessageId::try_from(&row.message_id).map_err(|_| AccountError::Damaged("a row"))?;
-            self.waiting.push((row.number, id));
-            if self.waiting.len() >= BATCH {
-                self.read().await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Reads what waits.
-    async fn read(&mut self) -> Result<(), AccountError> {
-        let waiting = std::mem::take(&mut self.waiting);
-        let keys = waiting.iter().map(|(_, id)| keys::message(self.account, *id)).collect();
-        let values = self.indexer.db.get_many(keys).await?;
-        let mut batch = Vec::new();
-        let mut bytes = 0;
-        for ((number, _), value) in waiting.into_iter().zip(values) {
-            // Gone by now, as may be the content.
-            let Some(value) = value else { continue };
-            let message = record::Message::decode(value.data).map_err(|_| AccountError::Damaged("a message"))?;
-            let content = ContentId::try_from(&message.content_id).map_err(|_| AccountError::Damaged("a message"))?;
-            let content = match self.indexer.contents.bytes(content).await {
-                Ok(content) => content,
-                Err(ContentError::Gone(_)) => continue,
-                Err(ContentError::Engine(error)) => return Err(error.into()),
-                Err(error) => {
-                    // Searching it fails too; the others are not to suffer.
-                    tracing::error!(account = %self.account, %error, "reading a message for the search index");
-                    continue;
-                }
-            };
-            let whole = match message.prefix.is_empty() {
-                true => content,
-                false => {
-                    let mut whole = BytesMut::with_capacity(message.prefix.len() + content.len());
-                    whole.extend_from_slice(&message.prefix);
-                    whole.extend_from_slice(&content);
-                    whole.freeze()
-                }
-            };
-            bytes += whole.len();
-            batch.push((number, whole));
-            if bytes >= BATCH_BYTES {
-                self.add(std::mem::take(&mut batch)).await?;
-                bytes = 0;
-            }
-        }
-        self.add(batch).await?;
-        (self.report)(self.progress);
-        if self.builder.is_full() {
-            let record = self.current.record.clone();
-            self.flush(record).await?;
-        }
-        Ok(())
-    }
-
-    async fn add(&mut self, batch: Vec<(u32, Bytes)>) -> Result<(), AccountError> {
-        if batch.is_empty() {
-            return Ok(());
-        }
-        let mut builder = std::mem::take(&mut self.builder);
-        let work = tokio::task::spawn_blocking(move || {
-            for (number, message) in &batch {
-                builder.add(*number, message);
-            }
-            builder
-        });
-        self.builder = work
-            .await
-            .map_err(|_| AccountError::Engine(crate::engine::EngineError::Closed))?;
-        Ok(())
-    }
-
-    /// Makes a segment of what was collected, and commits it with the record.
-    async fn flush(&mut self, mut record: record::SearchIndex) -> Result<(), AccountError> {
-        let builder = std::mem::take(&mut self.builder);
-        let mut commit = Commit::new();
-        if !builder.is_empty() {
-            let messages = builder.len() as u64;
-            let account = self.account;
-            let work = tokio::task::spawn_blocking(move || builder.finish(account, rand::random()));
-            let (parts, segment) = work
-                .await
-                .map_err(|_| AccountError::Engine(crate::engine::EngineError::Closed))?;
-            commit = parts;
-            record.segments.push(segment);
-            let figures = &self.indexer.text.0.figures;
-            figures.messages.fetch_add(messages, Ordering::Relaxed);
-            figures.segments.fetch_add(1, Ordering::Relaxed);
-            figures.bytes.fetch_add(segment.bytes, Ordering::Relaxed);
-        }
-        if record != self.current.record {
-            let version = Some(self.current.version);
-            self.current = self.indexer.commit(self.account, version, record, commit).await?;
-        }
-        Ok(())
-    }
-
-    /// Ends with what is left, and moves the cursor.
-    async fn end(&mut self, (modseq, number): (u64, u32)) -> Result<(), AccountError> {
-        self.read().await?;
-        let mut record = self.current.record.clone();
-        // Nothing new is no reason to write, unless the log may soon be cut there.
-        let moved = record.cursor_number != number
-            || !record.complete
-            || modseq - record.cursor_modseq > crate::account::LOG_KEPT / 2
-            || !self.builder.is_empty();
-        if moved {
-            record.cursor_modseq = modseq;
-            record.cursor_number = number;
-            record.complete = true;
-        }
-        self.flush(record).await
-    }
-}
-
-fn decode_row(value: Bytes) -> Result<record::Row, AccountError> {
-    record::Row::decode(value).map_err(|_| AccountError::Damaged("a row"))
 }

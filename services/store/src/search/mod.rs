@@ -14,10 +14,12 @@ mod builder;
 mod cache;
 pub mod indexer;
 mod merge;
+mod pass;
 mod plan;
 mod query;
 mod segment;
 mod terms;
+mod waiting;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -36,8 +38,8 @@ pub use terms::fold;
 
 use crate::account::AccountError;
 use cache::Cache;
-use indexer::Waiting;
 use segment::Head;
+use waiting::{Figures, Waiting};
 
 /// The format of indices. To be raised when terms, folding (also by a newer Unicode) or segments change: indices of
 /// another format are made anew.
@@ -55,7 +57,7 @@ struct Inner {
     opened: Mutex<HashMap<AccountId, Arc<Opened>>>,
     waiting: Mutex<Waiting>,
     wake: tokio::sync::Notify,
-    figures: indexer::Figures,
+    figures: Figures,
 }
 
 /// An index, ready to be searched.
