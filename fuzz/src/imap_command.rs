@@ -30,7 +30,7 @@ pub fn run(data: &[u8]) {
                     again => assert_eq!(again, Some(Ok(append)), "{:?}", String::from_utf8_lossy(&written)),
                 }
             }
-            for place in [Place::Message, Place::Utf8, Place::Catenate] {
+            for place in [Place::Message, Place::Utf8, Place::Catenate, Place::Utf8Text] {
                 let _ = Segment::parse(data, names, place, literal);
             }
         }

@@ -368,6 +368,38 @@ impl Session {
         new
     }
 
+    /// Forgets a login and all that came of it (RFC 8437 §2): what is selected is left without expunging, and what was
+    /// enabled is no more; TLS and compression stay as they are. Answers with the login.
+    pub(crate) fn forget_login(&mut self) -> Option<Login> {
+        // Each field is named, so that a new one is thought of.
+        let Self {
+            shared: _,
+            connection: _,
+            info: _,
+            listener: _,
+            tls: _,
+            framer: _,
+            shutdown: _,
+            login,
+            selected,
+            enabled,
+            names,
+            compressed: _,
+            metadata_modseq,
+            own_metadata,
+            failed_logins: _,
+            client_id,
+            bad_commands: _,
+        } = self;
+        *selected = None;
+        *enabled = Enabled::default();
+        *names = Names::default();
+        *metadata_modseq = None;
+        own_metadata.clear();
+        client_id.clear();
+        login.take()
+    }
+
     /// The login, which the command needs.
     pub(crate) fn login(&self) -> Result<&Login, Failed> {
         self.login.as_ref().ok_or_else(|| Reply::bad("Log in first").into())

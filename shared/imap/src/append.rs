@@ -78,6 +78,8 @@ pub enum Data {
     Utf8,
     /// The next part of the message (RFC 4469).
     Text,
+    /// The next part of the message, which has UTF-8 in a header (RFC 6855 §4).
+    Utf8Text,
 }
 
 /// How a segment ends.
@@ -100,6 +102,8 @@ pub enum Place {
     Utf8,
     /// Behind a literal of CATENATE.
     Catenate,
+    /// Behind the literal of UTF8 in CATENATE.
+    Utf8Text,
 }
 
 impl From<Data> for Place {
@@ -108,6 +112,7 @@ impl From<Data> for Place {
             Data::Whole => Self::Message,
             Data::Utf8 => Self::Utf8,
             Data::Text => Self::Catenate,
+            Data::Utf8Text => Self::Utf8Text,
         }
     }
 }
@@ -231,6 +236,10 @@ impl Segment {
                     c.need(b')', "a closing parenthesis after the literal of UTF8")?;
                     place = Place::Message;
                 }
+                Place::Utf8Text => {
+                    c.need(b')', "a closing parenthesis after the literal of UTF8")?;
+                    place = Place::Catenate;
+                }
                 Place::Catenate if !first_part && c.take(b')') => place = Place::Message,
                 Place::Catenate => {
                     if !std::mem::take(&mut first_part) {
@@ -242,8 +251,14 @@ impl Segment {
                         }
                         return Err(c.expected("a literal after TEXT"));
                     }
+                    if c.take_word("UTF8 (") {
+                        if here(c) {
+                            break Next::Literal(Data::Utf8Text);
+                        }
+                        return Err(c.expected("a literal"));
+                    }
                     if !c.take_word("URL ") {
-                        return Err(c.expected("TEXT or URL"));
+                        return Err(c.expected("TEXT, URL or UTF8"));
                     }
                     if here(c) {
                         break Next::Accept;
@@ -275,11 +290,12 @@ impl Segment {
 
     /// Serializes the segment, without its literal.
     pub fn write(&self, place: Place, out: &mut Vec<u8>) {
-        if place == Place::Utf8 {
+        if matches!(place, Place::Utf8 | Place::Utf8Text) {
             out.push(b')');
         }
-        let mut parts = if place == Place::Catenate { 1 } else { 0 };
-        let mut in_catenate = place == Place::Catenate;
+        let inside = matches!(place, Place::Catenate | Place::Utf8Text);
+        let mut parts = usize::from(inside);
+        let mut in_catenate = inside;
         for (i, step) in self.steps.iter().enumerate() {
             match step {
                 Step::Message(options) => {
@@ -289,7 +305,8 @@ impl Segment {
                     out.push(b' ');
                     options.write(out);
                     in_catenate = matches!(self.steps.get(i + 1), Some(Step::Url(_)))
-                        || (i + 1 == self.steps.len() && matches!(self.next, Next::Literal(Data::Text) | Next::Accept));
+                        || (i + 1 == self.steps.len()
+                            && matches!(self.next, Next::Literal(Data::Text | Data::Utf8Text) | Next::Accept));
                     parts = 0;
                     if in_catenate {
                         out.extend_from_slice(b"CATENATE (");
@@ -306,6 +323,7 @@ impl Segment {
             Next::Literal(Data::Whole) => {}
             Next::Literal(Data::Utf8) => out.extend_from_slice(b"UTF8 ("),
             Next::Literal(Data::Text) => out.extend_from_slice(if parts > 0 { b" TEXT " } else { b"TEXT " }),
+            Next::Literal(Data::Utf8Text) => out.extend_from_slice(if parts > 0 { b" UTF8 (" } else { b"UTF8 (" }),
             Next::Accept => out.extend_from_slice(if parts > 0 { b" URL " } else { b"URL " }),
             Next::End if in_catenate => out.push(b')'),
             Next::End => {}
@@ -408,6 +426,9 @@ mod tests {
         assert_eq!((got.steps.len(), got.next), (3, Next::Literal(Data::Whole)));
         assert_eq!(parse(")", Place::Catenate).unwrap().next, Next::End);
         assert_eq!(parse(")", Place::Utf8).unwrap().next, Next::End);
+        let got = parse(" UTF8 (~{5}\r\n", Place::Catenate).unwrap();
+        assert_eq!(got.next, Next::Literal(Data::Utf8Text));
+        assert_eq!(parse("))", Place::Utf8Text).unwrap().next, Next::End);
         assert_eq!(parse("", Place::Message).unwrap().next, Next::End);
         assert_eq!(parse(" {3}\r\n", Place::Message).unwrap().steps, [message]);
         for (bad, place) in [

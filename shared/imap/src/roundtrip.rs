@@ -467,7 +467,7 @@ fn command() -> impl Strategy<Value = Command> {
 }
 
 fn place() -> impl Strategy<Value = Place> {
-    proptest::sample::select(vec![Place::Message, Place::Utf8, Place::Catenate])
+    proptest::sample::select(vec![Place::Message, Place::Utf8, Place::Catenate, Place::Utf8Text])
 }
 
 /// Messages of URLs, the last one going on with what comes next.
@@ -487,6 +487,7 @@ fn segment() -> impl Strategy<Value = Segment> {
         Next::Literal(Data::Whole),
         Next::Literal(Data::Utf8),
         Next::Literal(Data::Text),
+        Next::Literal(Data::Utf8Text),
     ];
     let whole = options().prop_map(|o| vec![Step::Message(o)]);
     (
@@ -615,7 +616,7 @@ proptest! {
         }
         // What goes on with a message's parts is only behind one of them.
         let whole = matches!(segment.steps.first(), Some(Step::Message(_)));
-        if whole || place == Place::Catenate || (segment.steps.is_empty() && segment.next == Next::End) {
+        if whole || matches!(place, Place::Catenate | Place::Utf8Text) || (segment.steps.is_empty() && segment.next == Next::End) {
             let back = Segment::parse(&out, Names::Utf7, place, literal);
             prop_assert_eq!(back, Ok(segment), "{}", String::from_utf8_lossy(&out));
         }
@@ -626,7 +627,7 @@ proptest! {
         let _ = parse_command(&input, names);
         for literal in [false, true] {
             let _ = append::parse_start(&input, names, literal);
-            for place in [Place::Message, Place::Utf8, Place::Catenate] {
+            for place in [Place::Message, Place::Utf8, Place::Catenate, Place::Utf8Text] {
                 let _ = Segment::parse(&input, names, place, literal);
             }
         }

@@ -75,7 +75,7 @@ impl Intake {
             session.connection.out.extend_from_slice(b"+ Ready for the message\r\n");
             session.connection.flush().await?;
         }
-        let result = if header.binary && data != Data::Text && header.size <= limits::BINARY_APPEND {
+        let result = if header.binary && !super::is_part(data) && header.size <= limits::BINARY_APPEND {
             self.convert(session, header.size).await
         } else {
             self.stream(session, header).await

@@ -147,7 +147,7 @@ async fn messages(
                         all.push(complete(done, &mut inline).await?);
                     }
                     check_count(session, verb, all.len())?;
-                    let catenates = n + 1 < last || segment.next == Next::Literal(Data::Text);
+                    let catenates = n + 1 < last || matches!(segment.next, Next::Literal(Data::Text | Data::Utf8Text));
                     if catenates && !offered::offered(session, "CATENATE") {
                         return Err(Reply::bad("CATENATE is not offered").into());
                     }
@@ -196,15 +196,20 @@ fn check_literal(header: LiteralHeader, data: Data, before: u64) -> Result<(), F
     if before.saturating_add(header.size) > limits::APPEND {
         return Err(too_big().into());
     }
-    if header.size == 0 && data != Data::Text {
+    if header.size == 0 && !is_part(data) {
         // RFC 3502 §6.3.11: that is how a client takes back its APPEND.
         return Err(Reply::no("There is no message").into());
     }
     // RFC 6855 §4.
-    if data == Data::Utf8 && !header.binary {
+    if matches!(data, Data::Utf8 | Data::Utf8Text) && !header.binary {
         return Err(Reply::bad("The message of UTF8 is a literal8: ~{…}").into());
     }
     Ok(())
+}
+
+/// Whether it is a part of CATENATE.
+fn is_part(data: Data) -> bool {
+    matches!(data, Data::Text | Data::Utf8Text)
 }
 
 fn too_big() -> Reply {
