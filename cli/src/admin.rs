@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use mox_config::Static;
-use mox_control::Admin;
+use mox_control::{Admin, ConfigFiles};
 use mox_events::Bus;
 use mox_proto::admin::v1::admin_service_client::AdminServiceClient;
 use mox_rpc::{Channel, Endpoint, Identity};
@@ -27,7 +27,7 @@ use crate::context::{Context, folder_of};
 pub type Client = AdminServiceClient<Channel>;
 
 /// The folder of the store within a data directory.
-const STORE: &str = "store";
+pub const STORE: &str = mox_store::FOLDER;
 
 /// Who does what is asked.
 pub struct Admins {
@@ -56,7 +56,7 @@ impl Admins {
                         data.display()
                     );
                 }
-                Self::stopped(&data, fixed).await
+                Self::stopped(&data, fixed, Some(folder_of(&file))).await
             }
             Err(e) if e.kind() == ErrorKind::PermissionDenied => bail!(
                 "connecting to {}: {e}: run this as the user that mox runs as, or as root",
@@ -74,11 +74,11 @@ impl Admins {
         }
     }
 
-    /// The data of a stopped server.
+    /// The data of a stopped server, and the folder of its configuration if that is known.
     ///
     /// # Errors
     /// If it is in use, or cannot be read.
-    pub async fn stopped(data: &Path, fixed: Static) -> Result<Self> {
+    pub async fn stopped(data: &Path, fixed: Static, config_dir: Option<PathBuf>) -> Result<Self> {
         let owner = std::fs::metadata(data.join(STORE))
             .with_context(|| format!("looking at {}", data.join(STORE).display()))?
             .uid();
@@ -89,9 +89,11 @@ impl Admins {
                 data.display()
             );
         }
+        let fixed = Arc::new(fixed);
+        let config = config_dir.map(|dir| ConfigFiles::new(Arc::clone(&fixed), dir));
         let store = mox_store::Service::open(mox_store::Config {
             data_dir: data.to_owned(),
-            static_config: Arc::new(fixed),
+            static_config: fixed,
             bus: Bus::in_process(),
             telemetry: Telemetry::detached(),
             clock: Clock::system(),
@@ -99,7 +101,7 @@ impl Admins {
         .await
         .with_context(|| format!("opening the data in {}", data.display()))?;
         let to_store = Channel::in_process(store.routes(), Identity::new("control"));
-        let routes = Routes::new(Admin::new(to_store).server());
+        let routes = Routes::new(Admin::new(to_store, config).server());
         Ok(Self {
             client: Client::new(Channel::in_process(routes, Identity::CLI)),
             _store: Some(store),

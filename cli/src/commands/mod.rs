@@ -1,10 +1,14 @@
 //! The commands, one file each.
 
+pub mod backup;
 pub mod config;
+pub mod export;
 pub mod help;
+pub mod import;
 pub mod localserve;
 pub mod logins;
 pub mod loglevels;
+pub mod message;
 pub mod passwords;
 pub mod queue;
 pub mod quickstart;

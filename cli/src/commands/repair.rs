@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Arg, ArgMatches};
-use mox_proto::admin::v1::AccountRequest;
+use mox_proto::admin::v1::{AccountRequest, EnsureParsedRequest, MailboxRequest};
 
 use crate::admin::{Admins, block_on, told};
 use crate::command::{Command, flag, parameter, text};
@@ -29,6 +29,21 @@ fn json() -> Arg {
 
 fn account() -> Vec<Arg> {
     vec![parameter("account"), json()]
+}
+
+fn maybe_account() -> Vec<Arg> {
+    vec![parameter("account").required(false), json()]
+}
+
+fn of_mailbox() -> Vec<Arg> {
+    vec![parameter("account"), parameter("mailbox").required(false), json()]
+}
+
+fn mailbox(matches: &ArgMatches) -> MailboxRequest {
+    MailboxRequest {
+        account: text(matches, "account").to_owned(),
+        mailbox: text(matches, "mailbox").to_owned(),
+    }
 }
 
 fn of_account(matches: &ArgMatches) -> AccountRequest {
@@ -100,4 +115,76 @@ pub const RECALCULATE: Command = Command {
            With a running mox, mail is delivered and read meanwhile; if mox is stopped, its data is opened directly.",
     arguments: account,
     run: |context, matches| repair!(context, matches, recalculate_counts, of_account(matches)),
+};
+
+pub const BUMP: Command = Command {
+    words: &["bumpuidvalidity"],
+    parameters: "account [mailbox]",
+    help: "Give a mailbox, or all of an account, another UIDVALIDITY, so that IMAP clients fetch its messages again.\n\n\
+           Useful after data was restored from a backup, or repaired. The mailbox is named, or given by its id. IMAP \
+           sessions that have it open are closed, and open it anew. With a stopped mox, its data is opened directly.",
+    arguments: of_mailbox,
+    run: |context, matches| repair!(context, matches, bump_uid_validity, mailbox(matches)),
+};
+
+pub const REASSIGN: Command = Command {
+    words: &["reassignuids"],
+    parameters: "account [mailboxid]",
+    help: "Give all messages of a mailbox, or of all of an account, new UIDs, and the mailbox another UIDVALIDITY.\n\n\
+           The new UIDs begin with 1 and have no gaps; the order of messages stays. IMAP clients fetch the messages \
+           again; sessions that have the mailbox open are closed. The mailbox is given by its id, as IMAP shows it \
+           (MAILBOXID), or by its name. With a stopped mox, its data is opened directly.",
+    arguments: || vec![parameter("account"), parameter("mailbox").required(false).value_name("mailboxid"), json()],
+    run: |context, matches| repair!(context, matches, reassign_uids, mailbox(matches)),
+};
+
+pub const FIX_UIDS: Command = Command {
+    words: &["fixuidmeta"],
+    parameters: "account",
+    help: "Fix UIDNEXT of mailboxes and the next UIDVALIDITY of an account.\n\n\
+           UIDNEXT of a mailbox is to be above the UIDs of all messages in it, and the next UIDVALIDITY of the account \
+           above those of all mailboxes. What is not is raised, and printed. With a stopped mox, its data is opened \
+           directly.",
+    arguments: account,
+    run: |context, matches| repair!(context, matches, fix_uids, of_account(matches)),
+};
+
+pub const FIX_SIZES: Command = Command {
+    words: &["fixmsgsize"],
+    parameters: "[account]",
+    help: "Make the sizes of messages those of what is kept of them: of their added header fields and their content.\n\n\
+           Of an account, or of all. Messages whose size was wrong are parsed again. If there were any, run mox \
+           bumpuidvalidity too, so that IMAP clients fetch them again. With a stopped mox, its data is opened directly.",
+    arguments: maybe_account,
+    run: |context, matches| repair!(context, matches, fix_message_sizes, of_account(matches)),
+};
+
+pub const REPARSE: Command = Command {
+    words: &["reparse"],
+    parameters: "[account]",
+    help: "Parse all messages of an account, or of all accounts, again.\n\n\
+           Useful after an upgrade to a mox that parses better: what it computes from a message when it arrives (envelope, \
+           structure, preview, subject and Message-ID for threads) is computed anew. That is done in steps; mail is \
+           delivered and read meanwhile. With a stopped mox, its data is opened directly.",
+    arguments: maybe_account,
+    run: |context, matches| repair!(context, matches, reparse, of_account(matches)),
+};
+
+pub const ENSURE_PARSED: Command = Command {
+    words: &["ensureparsed"],
+    parameters: "account",
+    help: "Parse those messages of an account that are not parsed, or whose parsed form cannot be read.\n\n\
+           With a stopped mox, its data is opened directly.",
+    arguments: || {
+        let mut arguments = account();
+        arguments.push(flag("all", "parse all messages again"));
+        arguments
+    },
+    run: |context, matches| {
+        let request = EnsureParsedRequest {
+            account: text(matches, "account").to_owned(),
+            all: matches.get_flag("all"),
+        };
+        repair!(context, matches, ensure_parsed, request)
+    },
 };

@@ -20,6 +20,7 @@
 mod admin;
 mod admin_password;
 mod api;
+mod config_files;
 mod configuration;
 mod domain;
 mod edit;
@@ -42,6 +43,7 @@ pub use admin::Admin;
 pub use admin_password::{
     ADMIN_PASSWORD_FILE, PASSWORD_MIN, PasswordError, admin_password_file, check_password, write_admin_password,
 };
+pub use config_files::ConfigFiles;
 pub use configuration::{ChangeError, Configuration, InForce, check_keys};
 pub use domain::{MadeKeys, MakeError, make_keys, make_private_dir, policy_id};
 pub use edit::{Edit, EditError, NewDomain, NewSelector};
@@ -113,12 +115,13 @@ impl Service {
             });
         }
         let socket = deps.static_config.data_dir(&deps.config_dir).join(SOCKET);
+        let config_files = ConfigFiles::new(Arc::clone(&deps.static_config), deps.config_dir.clone());
+        let admin = Admin::new(deps.store.clone(), Some(config_files));
         let configuration = Arc::new(Configuration::new(
             deps.static_config,
             deps.config_dir,
             deps.store.clone(),
         ));
-        let admin = Admin::new(deps.store.clone());
         let auth = AuthAdminServiceClient::new(deps.store.clone());
         let queue = QueueAdminServiceClient::new(deps.store);
         Self {

@@ -24,6 +24,8 @@ pub(crate) use crate::notices::numbered;
 pub(crate) struct Selected {
     pub id: Bytes,
     pub name: String,
+    /// Of the UIDs in the view.
+    pub uid_validity: u32,
     pub read_only: bool,
     /// What may be done with it.
     pub rights: Rights,
@@ -144,6 +146,7 @@ impl Selected {
             // A copy: as it came, it holds all of the buffer that the answer was read into.
             id: Bytes::copy_from_slice(&mailbox.id),
             name: mailbox.name.clone(),
+            uid_validity: mailbox.uid_validity,
             read_only,
             rights: rights::of(mailbox),
             pedantic: false,
@@ -233,6 +236,11 @@ impl Selected {
         if answer.mailbox_gone {
             // RFC 2180 §3.3 leaves this way.
             return Err(Stop::Bye("The selected mailbox was deleted".into()).into());
+        }
+        if answer.uid_validity != self.uid_validity {
+            // RFC 9051 §2.3.1.1: the UIDs that the client knows mean nothing any more, and within a session they cannot
+            // change.
+            return Err(Stop::Bye("The UIDs of the selected mailbox were assigned anew: open it again".into()).into());
         }
         if answer.resync {
             return Ok(Step::Rows(1, None));

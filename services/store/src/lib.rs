@@ -72,7 +72,7 @@ use crate::registry::{ConfigAdminApi, ConfigApi, Registry, RegistryError};
 use crate::search::Indexer;
 
 /// The folder within the data directory.
-const FOLDER: &str = "store";
+pub const FOLDER: &str = "store";
 /// Protocols whose logins have limits of their own, by the name of their section of the limits.
 const PROTOCOLS: [&str; 3] = ["imap", "submission", "web"];
 /// How long running calls get to finish, when the process stops, before the database is closed under them.
@@ -142,6 +142,8 @@ pub struct Parts {
     pub hasher: Hasher,
     /// Telling junk by its words.
     pub junk: Junk,
+    /// Where everything durable is kept.
+    pub data_dir: PathBuf,
 }
 
 impl Service {
@@ -182,6 +184,7 @@ impl Service {
         metrics::register(&engine, &mut telemetry.registry.lock());
         let db: Db = engine;
         schema::check(&db).await?;
+        admin::scratch::clear(&data_dir);
 
         let millis: content::NowMillis = {
             let clock = clock.clone();
@@ -239,6 +242,7 @@ impl Service {
             journal,
             hasher,
             junk,
+            data_dir,
         };
         Ok(Self { parts, bus, clock })
     }
@@ -263,6 +267,7 @@ impl Service {
             hasher,
             db,
             ..
+            data_dir: _,
         } = self.parts.clone();
         let config: queue::Config = {
             let registry = registry.clone();

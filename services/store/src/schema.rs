@@ -5,6 +5,8 @@ use bytes::Bytes;
 use crate::engine::{Commit, Db, EngineError};
 use crate::keys;
 
+/// What the names of folders with copies from before migrations begin with, in the folder of the store.
+pub(crate) const COPY_PREFIX: &str = "before-schema-";
 /// The shape that this program reads and writes.
 const VERSION: u32 = 1;
 

@@ -10,12 +10,14 @@
 //!   addresses, date.
 //! - [`decoded_text`] and [`decoded_body`] give text for searching, whatever its charset and encoding.
 //! - [`remove_headers`] and [`to_crlf`] change a message as little as possible.
+//! - [`archive`] reads and writes mbox and maildir.
 //! - [`received`] writes trace fields, [`compose`] builds messages, [`dsn`] builds delivery status notifications.
 //!
 //! Charsets, dates and HTML are read with `mail-parser` and `encoding_rs`. The structure is scanned here, because IMAP
 //! wants raw octets, line counts and offsets, and nothing decoded.
 
 mod address;
+pub mod archive;
 mod charset;
 pub mod compose;
 mod computed;

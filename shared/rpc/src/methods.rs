@@ -33,6 +33,15 @@ const ADMIN: &[(&str, Kind)] = &[
     ("Reindex", Stream),
     ("ReassignThreads", Stream),
     ("Retrain", Stream),
+    ("BumpUidValidity", Stream),
+    ("ReassignUids", Stream),
+    ("FixUids", Stream),
+    ("FixMessageSizes", Stream),
+    ("Reparse", Stream),
+    ("EnsureParsed", Stream),
+    ("Import", Stream),
+    ("Export", Stream),
+    ("Backup", Stream),
 ];
 
 const SERVICES: &[Service] = &[

@@ -39,7 +39,7 @@ pub use cache::Slot;
 pub use changes::{AccountChanges, Changes, MailboxChanges, account_changes, changes};
 pub use create::init;
 pub use error::AccountError;
-pub use flags::{ALL_BITS, DELETED, KeywordTable, SEEN, Wanted};
+pub use flags::{ALL_BITS, DELETED, KeywordTable, MESSAGE_KEYWORDS_MAX, SEEN, Wanted};
 pub use hub::{Hub, Watcher};
 pub use index::{Chunk, Index, IndexRow, NO_DAY};
 pub use ingest::{Facts, Ingested, ingest};

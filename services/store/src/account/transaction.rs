@@ -317,6 +317,39 @@ impl AccountTx {
         change(&mut self.state.record);
     }
 
+    /// Makes the log begin here: whoever knows an earlier state reads all again. For changes that the log cannot tell.
+    pub fn forget_log(&mut self) {
+        let account = self.account();
+        let modseq = self.modseq();
+        let watermark = self.state.record.log_watermark;
+        self.extra
+            .delete_range(keys::change(account, watermark)..keys::change(account, modseq));
+        self.state.record.log_watermark = modseq;
+    }
+
+    /// Gives a message another UID, not above the one that it has, which no other message has. The counters stay. The
+    /// caller gives the mailbox another UIDVALIDITY, and forgets the log: a UID may be another message's before and
+    /// after.
+    ///
+    /// # Errors
+    /// If the mailbox is gone.
+    pub fn renumber_row(
+        &mut self,
+        mailbox: MailboxId,
+        uid: u32,
+        new_uid: u32,
+        mut row: record::Row,
+    ) -> Result<(), AccountError> {
+        row.modseq = self.modseq();
+        self.edit(mailbox, |_| {})?;
+        let account = self.account();
+        self.delete(keys::row(account, mailbox, uid));
+        self.note(mailbox, uid, None);
+        self.put(keys::row(account, mailbox, new_uid), row.encode_to_vec());
+        self.note(mailbox, new_uid, Some(&row));
+        Ok(())
+    }
+
     /// Removes a mailbox at once; its messages are removed later ([`super::ops::Purge`]).
     ///
     /// # Errors

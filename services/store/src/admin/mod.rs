@@ -4,18 +4,29 @@
 //! through the accounts' writers in steps of bounded size, so that mail is delivered and read meanwhile, and whoever
 //! has a mailbox open is told.
 
+mod backup;
 mod counts;
+mod export;
+mod import;
+mod parse;
 mod report;
 mod retrain;
 mod threads;
+pub mod scratch;
+mod uids;
 
 use mox_proto::admin::v1 as admin;
 use mox_proto::admin::v1::store_admin_service_server::{StoreAdminService, StoreAdminServiceServer};
 use mox_types::AccountId;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
+use self::parse::Which;
 use crate::Parts;
+pub use export::Exported;
 pub use report::{Reporter, Reports};
+
+/// Most bytes of a request: of a backup, with the files of the configuration.
+const BACKUP_BYTES: usize = 64 << 20;
 
 /// The service.
 #[derive(Clone)]
@@ -40,7 +51,7 @@ impl StoreAdmin {
     /// The gRPC service.
     #[must_use]
     pub fn server(self) -> StoreAdminServiceServer<Self> {
-        StoreAdminServiceServer::new(self)
+        StoreAdminServiceServer::new(self).max_decoding_message_size(BACKUP_BYTES)
     }
 
     /// The accounts whose data is kept, also disabled ones: one by its name, or all for the empty name.
@@ -72,6 +83,30 @@ impl StoreAdmin {
     }
 }
 
+/// Runs an operation on one account.
+macro_rules! of_account {
+    ($this:expr, $request:expr, |$store:ident, $account:ident, $asked:ident, $reporter:ident| $work:expr) => {{
+        let ($store, $asked) = ($this.clone(), $request.into_inner());
+        Ok(report::run(move |$reporter| async move {
+            let $account = $store.account(&$asked.account).await?;
+            $work.await
+        }))
+    }};
+}
+
+impl StoreAdmin {
+    /// Parses messages of one account, or of all.
+    fn parse_all(&self, account: String, which: Which) -> Response<Reports> {
+        let this = self.clone();
+        report::run(move |reporter| async move {
+            for account in this.accounts(&account).await? {
+                this.do_parse(&account, which, &reporter).await?;
+            }
+            Ok(())
+        })
+    }
+}
+
 #[tonic::async_trait]
 impl StoreAdminService for StoreAdmin {
     type RecalculateCountsStream = Reports;
@@ -86,12 +121,65 @@ impl StoreAdminService for StoreAdmin {
             this.do_retrain(&account, &reporter).await
         }))
     }
+    type BumpUidValidityStream = Reports;
+    type ReassignUidsStream = Reports;
+    type FixUidsStream = Reports;
+    type FixMessageSizesStream = Reports;
+    type ReparseStream = Reports;
+    type EnsureParsedStream = Reports;
+    type ImportStream = Reports;
+    type ExportStream = Exported;
+    type BackupStream = Reports;
 
     async fn recalculate_counts(&self, request: Request<admin::AccountRequest>) -> Result<Response<Reports>, Status> {
+        of_account!(self, request, |store, account, asked, reporter| store
+            .do_recalculate_counts(&account, &reporter))
+    }
+
+    async fn bump_uid_validity(&self, request: Request<admin::MailboxRequest>) -> Result<Response<Reports>, Status> {
+        of_account!(self, request, |store, account, asked, reporter| store
+            .do_bump_uid_validity(&account, &asked.mailbox, &reporter))
+    }
+
+    async fn reassign_uids(&self, request: Request<admin::MailboxRequest>) -> Result<Response<Reports>, Status> {
+        of_account!(self, request, |store, account, asked, reporter| store
+            .do_reassign_uids(&account, &asked.mailbox, &reporter))
+    }
+
+    async fn fix_uids(&self, request: Request<admin::AccountRequest>) -> Result<Response<Reports>, Status> {
+        of_account!(self, request, |store, account, asked, reporter| store
+            .do_fix_uids(&account, &reporter))
+    }
+
+    async fn fix_message_sizes(&self, request: Request<admin::AccountRequest>) -> Result<Response<Reports>, Status> {
+        Ok(self.parse_all(request.into_inner().account, Which::WrongSize))
+    }
+
+    async fn reparse(&self, request: Request<admin::AccountRequest>) -> Result<Response<Reports>, Status> {
+        Ok(self.parse_all(request.into_inner().account, Which::All))
+    }
+
+    async fn ensure_parsed(&self, request: Request<admin::EnsureParsedRequest>) -> Result<Response<Reports>, Status> {
+        let which = if request.get_ref().all { Which::All } else { Which::Unparsed };
+        of_account!(self, request, |store, account, asked, reporter| store
+            .do_parse(&account, which, &reporter))
+    }
+
+    async fn import(&self, request: Request<Streaming<admin::ImportRequest>>) -> Result<Response<Reports>, Status> {
         let this = self.clone();
         Ok(report::run(move |reporter| async move {
-            let account = this.account(&request.get_ref().account).await?;
-            this.do_recalculate_counts(&account, &reporter).await
+            this.do_import(request.into_inner(), &reporter).await
+        }))
+    }
+
+    async fn export(&self, request: Request<admin::ExportRequest>) -> Result<Response<Exported>, Status> {
+        self.do_export(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn backup(&self, request: Request<admin::BackupRequest>) -> Result<Response<Reports>, Status> {
+        let this = self.clone();
+        Ok(report::run(move |reporter| async move {
+            this.do_backup(request.into_inner(), &reporter).await
         }))
     }
 

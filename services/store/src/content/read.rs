@@ -109,6 +109,14 @@ impl Contents {
         .boxed()
     }
 
+    /// How many bytes of one chunk of a large content are kept.
+    ///
+    /// # Errors
+    /// If it is gone, or the engine fails.
+    pub async fn chunk_bytes(&self, id: ContentId, number: u32) -> Result<u64, ContentError> {
+        Ok(self.chunk(id, number).await?.len() as u64)
+    }
+
     async fn chunk(&self, id: ContentId, number: u32) -> Result<Bytes, ContentError> {
         self.0.blobs.get(id, number).await?.ok_or(ContentError::Gone(id))
     }

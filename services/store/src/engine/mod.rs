@@ -13,13 +13,14 @@ mod space;
 mod wal;
 
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
 pub use lock::{DirectoryLock, LockError};
-pub use rocks::{EXIT_IO, OpenError, Options, RocksEngine};
+pub use rocks::{DATABASE, EXIT_IO, OpenError, Options, RocksEngine};
 
 /// A value, and which commit wrote it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -254,6 +255,15 @@ pub trait Engine: Send + Sync + 'static {
     /// Makes the changes if all conditions hold, and answers with the version that its puts now have, once they are on
     /// disk. Dropping the future does not undo it.
     async fn commit(&self, commit: Commit) -> Result<u64, EngineError>;
+
+    /// Writes all that is committed now as a database of its own into a folder, which must not exist, in one that does.
+    /// Files that do not change any more are linked where the file system allows, and copied otherwise.
+    async fn checkpoint(&self, folder: PathBuf) -> Result<(), EngineError> {
+        Err(EngineError::Io(format!(
+            "this database cannot be copied into {}: use its own tools",
+            folder.display()
+        )))
+    }
 
     /// The value of one key.
     async fn get(&self, key: Bytes) -> Result<Option<Value>, EngineError> {

@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
+use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode, LogLevel,
 };
@@ -26,6 +27,8 @@ use super::{Commit, Engine, EngineError, Limit, Order, Page, Snapshot, Value};
 /// sysexits.h). A restart recovers all that was acknowledged, once the disk works.
 pub const EXIT_IO: i32 = 74;
 
+/// Folder of the database within [`Options::path`].
+pub const DATABASE: &str = "rocksdb";
 /// Bytes in front of each value: the version.
 pub(super) const VERSION_BYTES: usize = 8;
 /// Name of the column family of [`Options::bulk`].
@@ -142,7 +145,7 @@ impl RocksEngine {
     /// As [`RocksEngine::open`], with `fatal` called instead of ending the process when a write fails.
     pub(super) fn open_with(options: &Options, fatal: Box<dyn Fn(&str) + Send>) -> Result<Self, OpenError> {
         let lock = DirectoryLock::acquire(&options.path)?;
-        let path = options.path.join("rocksdb");
+        let path = options.path.join(DATABASE);
         let db = open_database(&path, options).map_err(|error| OpenError::Database {
             path: path.clone(),
             message: error.into_string(),
@@ -314,6 +317,15 @@ impl Engine for RocksEngine {
 
     async fn commit(&self, commit: Commit) -> Result<u64, EngineError> {
         self.commits.commit(commit).await
+    }
+
+    async fn checkpoint(&self, folder: PathBuf) -> Result<(), EngineError> {
+        let database = self.database.clone().ok_or(EngineError::Closed)?;
+        let failed = |error: rocksdb::Error| EngineError::Io(format!("copying the database: {error}"));
+        let written = tokio::task::spawn_blocking(move || {
+            Checkpoint::new(&database.db)?.create_checkpoint(&folder)
+        });
+        written.await.map_err(|_| EngineError::Closed)?.map_err(failed)
     }
 }
 

@@ -129,7 +129,7 @@ impl Mail {
             });
         };
         let mailbox = record::Mailbox::decode(mailbox.data).map_err(damaged)?;
-        let uid_next = mailbox.uid_next;
+        let (uid_next, uid_validity) = (mailbox.uid_next, mailbox.uid_validity);
         if since > modseq {
             return Err(AccountError::Behind.into());
         }
@@ -139,6 +139,7 @@ impl Mail {
                 resync: true,
                 uid_next,
                 highest_modseq: mailbox.modseq,
+                uid_validity,
                 ..Default::default()
             });
         }
@@ -160,6 +161,7 @@ impl Mail {
             highest_modseq: mailbox.modseq.min(modseq),
             more: found.more,
             uid_next,
+            uid_validity,
             ..Default::default()
         })
     }

@@ -35,6 +35,7 @@ use crate::account::{Accounts, Key};
 use crate::auth::{SessionInfo, Sessions};
 use crate::content::Contents;
 pub(crate) use changing::of_content;
+pub(crate) use contents::UPLOAD_MAX;
 
 /// Bytes of an idempotency key.
 pub(crate) const KEY_BYTES: usize = 16;

@@ -7,9 +7,11 @@ mod flags;
 mod mailboxes;
 mod metadata;
 mod number;
+mod renumber;
 mod repair;
 mod threads;
 mod train;
+mod reparse;
 
 pub use add::{Append, Deliver, Delivery, NewMessage};
 pub use copy::Copy;
@@ -18,10 +20,12 @@ pub use flags::StoreFlags;
 pub use mailboxes::{CreateMailbox, DeleteMailbox, RenameMailbox, SetSubscribed};
 pub use metadata::{ANNOTATION_BYTES_MAX, ANNOTATION_NAME_MAX, SetMetadata};
 pub use number::NumberRows;
+pub use renumber::{BumpUidValidity, RaiseUids, Renumber};
 pub use repair::{CorrectCounts, Off};
 pub use threads::{ResetThreads, SetThreads, ThreadNames};
 pub use train::{Lesson, QueueLessons, Relearn, Train, WORDS_MAX};
 pub(crate) use train::{decode_counts, state as filter_state};
+pub use reparse::{Reparse, Reparsed};
 
 /// Most messages that one commit changes or copies. What is asked for more is done in several, so that other operations
 /// of the account need not wait long, and no commit is very large.
