@@ -79,27 +79,8 @@ impl Admins {
     /// # Errors
     /// If it is in use, or cannot be read.
     pub async fn stopped(data: &Path, fixed: Static, config_dir: Option<PathBuf>) -> Result<Self> {
-        let owner = std::fs::metadata(data.join(STORE))
-            .with_context(|| format!("looking at {}", data.join(STORE).display()))?
-            .uid();
-        if geteuid().is_root() && owner != 0 {
-            bail!(
-                "{} belongs to user {owner}, and files that root writes there could not be read by mox: run this as that \
-                 user (su -s /bin/sh -c 'mox …' NAME)",
-                data.display()
-            );
-        }
-        let fixed = Arc::new(fixed);
-        let config = config_dir.map(|dir| ConfigFiles::new(Arc::clone(&fixed), dir));
-        let store = mox_store::Service::open(mox_store::Config {
-            data_dir: data.to_owned(),
-            static_config: fixed,
-            bus: Bus::in_process(),
-            telemetry: Telemetry::detached(),
-            clock: Clock::system(),
-        })
-        .await
-        .with_context(|| format!("opening the data in {}", data.display()))?;
+        let config = config_dir.map(|dir| ConfigFiles::new(Arc::new(fixed.clone()), dir));
+        let store = open_data(data, fixed).await?;
         let to_store = Channel::in_process(store.routes(), Identity::new("control"));
         let routes = Routes::new(Admin::new(to_store, config).server());
         Ok(Self {
@@ -112,6 +93,32 @@ impl Admins {
     pub fn client(&self) -> Client {
         self.client.clone()
     }
+}
+
+/// Opens the data of a stopped server, as the only one that uses it.
+///
+/// # Errors
+/// If it is in use, or cannot be read.
+pub async fn open_data(data: &Path, fixed: Static) -> Result<mox_store::Service> {
+    let owner = std::fs::metadata(data.join(STORE))
+        .with_context(|| format!("looking at {}", data.join(STORE).display()))?
+        .uid();
+    if geteuid().is_root() && owner != 0 {
+        bail!(
+            "{} belongs to user {owner}, and files that root writes there could not be read by mox: run this as that user \
+             (su -s /bin/sh -c 'mox …' NAME)",
+            data.display()
+        );
+    }
+    mox_store::Service::open(mox_store::Config {
+        data_dir: data.to_owned(),
+        static_config: Arc::new(fixed),
+        bus: Bus::in_process(),
+        telemetry: Telemetry::detached(),
+        clock: Clock::system(),
+    })
+    .await
+    .with_context(|| format!("opening the data in {}", data.display()))
 }
 
 /// Runs work that needs a runtime.

@@ -38,6 +38,7 @@ pub static ALL: &[&Command] = &[
     &commands::localserve::LOCALSERVE,
     &commands::help::HELP,
     &commands::backup::BACKUP,
+    &commands::verifydata::VERIFYDATA,
     &commands::config::test::TEST,
     &commands::config::dnsrecords::DNSRECORDS,
     &commands::config::describe::DOMAINS,

@@ -359,7 +359,8 @@ impl Export {
                 let at = UNIX_EPOCH + Duration::from_secs(u64::try_from(message.received).unwrap_or(0));
                 file.set_times(FileTimes::new().set_modified(at).set_accessed(at))
                     .with_context(|| format!("setting the time of {}", path.display()))?;
-                let unique = format!("U{}.mox", message.uid);
+                // Padded, so that files of one second sort as their messages do.
+                let unique = format!("U{:010}.mox", message.uid);
                 let (name, lost) =
                     maildir::file_name(message.received, &unique, size, &flags, &mut target.keywords);
                 self.lost_keywords += u64::from(!lost.is_empty());

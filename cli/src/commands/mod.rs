@@ -15,4 +15,5 @@ pub mod quickstart;
 pub mod repair;
 pub mod serve;
 pub mod stop;
+pub mod verifydata;
 pub mod version;

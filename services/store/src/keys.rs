@@ -688,6 +688,12 @@ pub fn queue_state(id: u64) -> Bytes {
     queue(QUEUE_STATES).u64(id).build()
 }
 
+/// All states of queue entries.
+#[must_use]
+pub fn queue_states() -> Range<Bytes> {
+    queue(QUEUE_STATES).prefix()
+}
+
 /// An entry in the order that those of its recipient domain become due.
 #[must_use]
 pub fn queue_due(domain: &str, due: i64, id: u64) -> Bytes {

@@ -41,6 +41,7 @@ mod metrics;
 pub mod queue;
 pub mod registry;
 mod schema;
+pub mod verify;
 pub mod search;
 
 use std::collections::HashMap;
@@ -183,7 +184,7 @@ impl Service {
         let engine = Arc::new(tokio::task::spawn_blocking(move || RocksEngine::open(&options)).await??);
         metrics::register(&engine, &mut telemetry.registry.lock());
         let db: Db = engine;
-        schema::check(&db).await?;
+        schema::bring_up(&db, &data_dir.join(FOLDER), clock.now()).await?;
         admin::scratch::clear(&data_dir);
 
         let millis: content::NowMillis = {

@@ -48,12 +48,12 @@ pub use pack::{Columns, Packer, join as join_rows};
 pub use ranges::{
     Collector, RANGES_MAX, contains, from as ranges_from, normalize, of as ranges_of, span as ranges_span,
 };
-pub use recipients::{find_recipient, is_sent, knows_domain, record_recipients};
+pub use recipients::{count_recipients, find_recipient, is_sent, knows_domain, record_recipients};
 pub use rights::{Identity, rights};
 pub use rows::{FromSnapshot, Reader, read as read_rows};
 pub use state::{Counts, Mailbox, State};
-pub use threads::{Link, Thread, ThreadPlace, find as find_thread};
 pub use training::{JUDGEMENT, JunkRules, JunkRulesOf, Lessons, lesson};
+pub use threads::{Link, Thread, ThreadPlace, entries as thread_entries, find as find_thread};
 pub use transaction::{AccountTx, LOG_KEPT};
 pub use writer::{Key, Op};
 

@@ -34,21 +34,7 @@ pub fn is_sent(mailbox: &Mailbox) -> bool {
 pub async fn record_recipients(tx: &mut AccountTx, messages: &[(Bytes, i64)]) -> Result<(), AccountError> {
     let mut seen: BTreeMap<Bytes, record::Recipient> = BTreeMap::new();
     for (computed, at) in messages {
-        let computed =
-            Computed::decode(computed.clone()).map_err(|_| AccountError::Damaged("a message's structure"))?;
-        let envelope = computed.envelope.unwrap_or_default();
-        let all = [envelope.to, envelope.cc, envelope.bcc].into_iter().flatten();
-        let mut keys: Vec<Bytes> = all
-            .filter_map(|a| address(&a))
-            .take(RECIPIENTS_MAX)
-            .map(|a| key(tx.account(), &a))
-            .collect();
-        keys.sort_unstable();
-        // Who is in To and in Cc gets the message once.
-        keys.dedup();
-        for key in keys {
-            add(seen.entry(key).or_default(), &once(*at));
-        }
+        count_recipients(tx.account(), computed, *at, &mut seen)?;
     }
     let known = tx.get_many(seen.keys().cloned().collect()).await?;
     for ((key, mut recipient), known) in seen.into_iter().zip(known) {
@@ -57,6 +43,33 @@ pub async fn record_recipients(tx: &mut AccountTx, messages: &[(Bytes, i64)]) ->
             add(&mut recipient, &known);
         }
         tx.put(key, recipient.encode_to_vec());
+    }
+    Ok(())
+}
+
+/// Adds the recipients of one message, by their keys, to what was counted before.
+///
+/// # Errors
+/// If what was computed from it cannot be read.
+pub fn count_recipients(
+    account: AccountId,
+    computed: &Bytes,
+    at: i64,
+    seen: &mut BTreeMap<Bytes, record::Recipient>,
+) -> Result<(), AccountError> {
+    let computed = Computed::decode(computed.clone()).map_err(|_| AccountError::Damaged("a message's structure"))?;
+    let envelope = computed.envelope.unwrap_or_default();
+    let all = [envelope.to, envelope.cc, envelope.bcc].into_iter().flatten();
+    let mut keys: Vec<Bytes> = all
+        .filter_map(|a| address(&a))
+        .take(RECIPIENTS_MAX)
+        .map(|a| key(account, &a))
+        .collect();
+    keys.sort_unstable();
+    // Who is in To and in Cc gets the message once.
+    keys.dedup();
+    for key in keys {
+        add(seen.entry(key).or_default(), &once(at));
     }
     Ok(())
 }

@@ -232,7 +232,8 @@ pub fn leave(tx: &mut AccountTx, message: &record::Message) {
     }
 }
 
-fn entries(account: AccountId, message: &record::Message) -> impl Iterator<Item = Bytes> {
+/// The keys by which a message is found.
+pub fn entries(account: AccountId, message: &record::Message) -> impl Iterator<Item = Bytes> {
     let id = MessageId::try_from(&message.id).ok();
     let of = |text: &str, key: fn(AccountId, &[u8; MESSAGE_ID_DIGEST], MessageId) -> Bytes| {
         (!text.is_empty())

@@ -32,6 +32,8 @@ struct Import<'a> {
     bytes: usize,
     imported: u64,
     lost_keywords: u64,
+    /// The mailbox exists.
+    made: bool,
     reporter: &'a Reporter,
 }
 
@@ -78,15 +80,6 @@ impl StoreAdmin {
     async fn begin_import<'a>(&'a self, start: ImportStart, reporter: &'a Reporter) -> Result<Import<'a>, Status> {
         let account = self.account(&start.account).await?;
         let mailbox = canonical(&start.mailbox)?;
-        let create = CreateMailbox {
-            name: mailbox.clone(),
-            special_use: Vec::new(),
-            subscribe: true,
-        };
-        match self.parts.accounts.submit(account.id, None, create).await {
-            Ok(_) | Err(AccountError::Exists(_)) => {}
-            Err(error) => return Err(error.into()),
-        }
         let junk = automatic_junk(&self.parts.registry.current().dynamic, &account.name, &mailbox);
         Ok(Import {
             admin: self,
@@ -97,6 +90,7 @@ impl StoreAdmin {
             bytes: 0,
             imported: 0,
             lost_keywords: 0,
+            made: false,
             reporter,
         })
     }
@@ -107,6 +101,7 @@ impl Import<'_> {
         loop {
             let mut request = self.next(requests).await?;
             if request.finish {
+                self.make_mailbox().await?;
                 return self.commit().await;
             }
             // Most messages come in one piece. Others are received as they come, and never held as a whole here.
@@ -252,11 +247,28 @@ impl Import<'_> {
         }
     }
 
+    /// Makes the mailbox if it is missing: when there is something to add, so that a file that is no archive makes none.
+    async fn make_mailbox(&mut self) -> Result<(), Status> {
+        if std::mem::replace(&mut self.made, true) {
+            return Ok(());
+        }
+        let create = CreateMailbox {
+            name: self.mailbox.clone(),
+            special_use: Vec::new(),
+            subscribe: true,
+        };
+        match self.admin.parts.accounts.submit(self.account.id, None, create).await {
+            Ok(_) | Err(AccountError::Exists(_)) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Adds what waits, in one commit.
     async fn commit(&mut self) -> Result<(), Status> {
         if self.batch.is_empty() {
             return Ok(());
         }
+        self.make_mailbox().await?;
         let messages = std::mem::take(&mut self.batch);
         let count = messages.len() as u64;
         self.bytes = 0;

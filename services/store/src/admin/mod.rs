@@ -21,6 +21,7 @@ use mox_types::AccountId;
 use tonic::{Request, Response, Status, Streaming};
 
 use self::parse::Which;
+pub use backup::CONFIG;
 use crate::Parts;
 pub use export::Exported;
 pub use report::{Reporter, Reports};

@@ -45,15 +45,11 @@ impl Op for Reparse {
                 message.msg_from_domain.clone_from(&facts.msg_from_domain);
                 message.dsn = facts.dsn;
                 message.list = facts.list;
-                if message.message_id != facts.message_id {
-                    let key = |id: &str| keys::message_id(account, &threads::digest(id), new.id);
-                    if !message.message_id.is_empty() {
-                        tx.delete(key(&message.message_id));
-                    }
-                    if !facts.message_id.is_empty() {
-                        tx.put(key(&facts.message_id), message.thread_id.clone());
-                    }
-                    message.message_id.clone_from(&facts.message_id);
+                message.message_id.clone_from(&facts.message_id);
+                // Its place in a conversation stays, until threads are assigned anew.
+                if (&message.message_id, &message.base_subject) != (&before.message_id, &before.base_subject) {
+                    threads::leave(tx, &before);
+                    threads::enter(tx, &message);
                 }
             }
             if let Some(size) = new.size {
