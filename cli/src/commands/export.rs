@@ -102,10 +102,16 @@ impl Source {
         if path.join(STORE).is_dir() {
             return Ok(Self::Data(path.to_owned(), String::new()));
         }
-        let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let name = path
+            .file_name()
+            .map(|n| n.to_string_lossy().into_owned())
+            .unwrap_or_default();
         let above = path.parent().map(Path::to_owned).unwrap_or_default();
         let of_accounts = above.file_name().is_some_and(|n| n == "accounts");
-        let candidates = [Some(above.clone()), above.parent().filter(|_| of_accounts).map(Path::to_owned)];
+        let candidates = [
+            Some(above.clone()),
+            above.parent().filter(|_| of_accounts).map(Path::to_owned),
+        ];
         for data in candidates.into_iter().flatten() {
             if data.join(STORE).is_dir() {
                 return Ok(Self::Data(data, name));
@@ -280,7 +286,10 @@ impl Export {
         let flags = message.flags.clone().unwrap_or_default();
         let sink = match self.format {
             Format::Maildir => {
-                let path = target.path.join("tmp").join(format!("{}.{}", message.received, message.uid));
+                let path = target
+                    .path
+                    .join("tmp")
+                    .join(format!("{}.{}", message.received, message.uid));
                 let file = create(&path)?;
                 Sink::File {
                     path,
@@ -298,7 +307,12 @@ impl Export {
                     self.open = Some((message.mailbox, file, Vec::new()));
                 }
                 let (_, _, buffer) = self.open.as_mut().context("a file that was just opened")?;
-                Sink::Mbox(mbox::Writer::begin(&message.mail_from, message.received, &flags, buffer))
+                Sink::Mbox(mbox::Writer::begin(
+                    &message.mail_from,
+                    message.received,
+                    &flags,
+                    buffer,
+                ))
             }
         };
         self.message = Some((message, 0, sink));
@@ -324,7 +338,8 @@ impl Export {
                     piece = &piece[..piece.len() - 1];
                 }
                 to_lf(piece, &mut text);
-                file.write_all(&text).with_context(|| format!("writing {}", path.display()))?;
+                file.write_all(&text)
+                    .with_context(|| format!("writing {}", path.display()))?;
             }
             Sink::Mbox(writer) => {
                 let (_, file, buffer) = self.open.as_mut().context("the file of a mailbox")?;
@@ -355,14 +370,16 @@ impl Export {
                     .get_mut(message.mailbox as usize)
                     .context("a message of an unknown mailbox")?;
                 let flags: Flags = message.flags.unwrap_or_default();
-                let size = file.metadata().with_context(|| format!("looking at {}", path.display()))?.len();
+                let size = file
+                    .metadata()
+                    .with_context(|| format!("looking at {}", path.display()))?
+                    .len();
                 let at = UNIX_EPOCH + Duration::from_secs(u64::try_from(message.received).unwrap_or(0));
                 file.set_times(FileTimes::new().set_modified(at).set_accessed(at))
                     .with_context(|| format!("setting the time of {}", path.display()))?;
                 // Padded, so that files of one second sort as their messages do.
                 let unique = format!("U{:010}.mox", message.uid);
-                let (name, lost) =
-                    maildir::file_name(message.received, &unique, size, &flags, &mut target.keywords);
+                let (name, lost) = maildir::file_name(message.received, &unique, size, &flags, &mut target.keywords);
                 self.lost_keywords += u64::from(!lost.is_empty());
                 let to = target.path.join("cur").join(name);
                 std::fs::rename(&path, &to).with_context(|| format!("moving a message to {}", to.display()))
@@ -408,8 +425,8 @@ impl Export {
             }
         }
         if !self.mailboxes.is_empty() {
-            let folder = File::open(&self.destination)
-                .with_context(|| format!("opening {}", self.destination.display()))?;
+            let folder =
+                File::open(&self.destination).with_context(|| format!("opening {}", self.destination.display()))?;
             rustix::fs::syncfs(&folder)
                 .with_context(|| format!("waiting until {} is on disk", self.destination.display()))?;
         }

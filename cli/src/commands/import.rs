@@ -9,9 +9,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::{Arg, ArgMatches};
+use mox_message::archive::ToCrlf;
 use mox_message::archive::maildir::{self, Keywords};
 use mox_message::archive::mbox::{Event, Reader};
-use mox_message::archive::ToCrlf;
 use mox_proto::admin::v1::{ImportMessage, ImportRequest, ImportStart};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -228,7 +228,10 @@ fn maildir(path: &Path, pieces: &Pieces) -> Result<()> {
         let mut file = match File::open(&path) {
             // Its flags were changed by whoever uses the maildir, or it was removed.
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                eprintln!("warning: {} went away while the maildir was read: left out", path.display());
+                eprintln!(
+                    "warning: {} went away while the maildir was read: left out",
+                    path.display()
+                );
                 continue;
             }
             other => other.with_context(doing)?,

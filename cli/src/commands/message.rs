@@ -134,7 +134,11 @@ fn part(p: &Part) -> Value {
         "body_offset": p.body_offset,
         "end_offset": p.end_offset,
     });
-    for (name, value) in [("content_id", &p.content_id), ("description", &p.description), ("location", &p.location)] {
+    for (name, value) in [
+        ("content_id", &p.content_id),
+        ("description", &p.description),
+        ("location", &p.location),
+    ] {
         if let Some(value) = value {
             object[name] = json!(decoded(value));
         }

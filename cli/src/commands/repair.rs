@@ -134,7 +134,13 @@ pub const REASSIGN: Command = Command {
            The new UIDs begin with 1 and have no gaps; the order of messages stays. IMAP clients fetch the messages \
            again; sessions that have the mailbox open are closed. The mailbox is given by its id, as IMAP shows it \
            (MAILBOXID), or by its name. With a stopped mox, its data is opened directly.",
-    arguments: || vec![parameter("account"), parameter("mailbox").required(false).value_name("mailboxid"), json()],
+    arguments: || {
+        vec![
+            parameter("account"),
+            parameter("mailbox").required(false).value_name("mailboxid"),
+            json(),
+        ]
+    },
     run: |context, matches| repair!(context, matches, reassign_uids, mailbox(matches)),
 };
 

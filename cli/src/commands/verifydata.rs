@@ -35,7 +35,10 @@ pub const VERIFYDATA: Command = Command {
                 "fix",
                 "put right what can be: counts, sizes, UIDNEXT, lists of messages, references; what is lost is told only",
             ),
-            flag("skip-size-check", "do not read contents to check their sizes and checksums"),
+            flag(
+                "skip-size-check",
+                "do not read contents to check their sizes and checksums",
+            ),
             flag("json", "print a JSON object for each finding, one a line"),
         ]
     },
@@ -45,7 +48,10 @@ pub const VERIFYDATA: Command = Command {
 fn verifydata(_: &Context, matches: &ArgMatches) -> Result<ExitCode> {
     let data = PathBuf::from(text(matches, "data-dir"));
     if !data.join(STORE).is_dir() {
-        bail!("{} is no data directory of mox: it has no folder {STORE:?}", data.display());
+        bail!(
+            "{} is no data directory of mox: it has no folder {STORE:?}",
+            data.display()
+        );
     }
     let checks = Checks {
         fix: matches.get_flag("fix"),
@@ -59,7 +65,10 @@ fn verifydata(_: &Context, matches: &ArgMatches) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     if !checks.fix {
-        eprintln!("mox: {} findings; with -fix, those that can be are put right", printer.errors);
+        eprintln!(
+            "mox: {} findings; with -fix, those that can be are put right",
+            printer.errors
+        );
     }
     Ok(ExitCode::from(WRONG))
 }

@@ -49,7 +49,11 @@ impl Admin {
 macro_rules! pass {
     ($this:expr, $call:ident, $request:expr) => {{
         let request = $request.into_inner();
-        tracing::info!(operation = stringify!($call), account = request.account, "administration, as asked");
+        tracing::info!(
+            operation = stringify!($call),
+            account = request.account,
+            "administration, as asked"
+        );
         $this.store.clone().$call(request).await
     }};
 }

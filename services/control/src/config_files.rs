@@ -80,7 +80,9 @@ pub(crate) fn read(config: &ConfigFiles) -> Result<Vec<File>, ReadError> {
         // What lies elsewhere belongs to others, who back it up.
         let Ok(relative) = path.strip_prefix(dir) else { continue };
         let plain = relative.components().all(|c| matches!(c, Component::Normal(_)));
-        let Some(name) = relative.to_str().filter(|_| plain) else { continue };
+        let Some(name) = relative.to_str().filter(|_| plain) else {
+            continue;
+        };
         let metadata = match std::fs::metadata(&path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
             other => other.map_err(io(&path))?,

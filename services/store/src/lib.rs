@@ -41,8 +41,8 @@ mod metrics;
 pub mod queue;
 pub mod registry;
 mod schema;
-pub mod verify;
 pub mod search;
+pub mod verify;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -268,7 +268,6 @@ impl Service {
             hasher,
             db,
             ..
-            data_dir: _,
         } = self.parts.clone();
         let config: queue::Config = {
             let registry = registry.clone();

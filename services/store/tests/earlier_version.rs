@@ -21,7 +21,12 @@ fn unpack(into: &Path) {
     let store = into.join("store");
     std::fs::create_dir_all(&store).unwrap();
     let archive = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/schema-1.tar.gz");
-    let done = Command::new("tar").arg("xzf").arg(archive).arg("-C").arg(store).status();
+    let done = Command::new("tar")
+        .arg("xzf")
+        .arg(archive)
+        .arg("-C")
+        .arg(store)
+        .status();
     assert!(done.unwrap().success());
 }
 
@@ -46,7 +51,9 @@ async fn messages(parts: &Parts, account: AccountId, mailbox: &str) -> Vec<(u32,
         first: 1,
         last: u32::MAX,
     }];
-    let (rows, _) = read_rows(&FromSnapshot(&*snapshot), account, id, &all, usize::MAX).await.unwrap();
+    let (rows, _) = read_rows(&FromSnapshot(&*snapshot), account, id, &all, usize::MAX)
+        .await
+        .unwrap();
     let mut found = Vec::new();
     for (uid, row) in rows {
         let key = mox_store::keys::message(account, MessageId::try_from(&row.message_id).unwrap());

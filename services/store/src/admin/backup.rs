@@ -87,13 +87,16 @@ impl StoreAdmin {
         }
         detail(format!("configuration: {count} files")).await?;
         tracing::info!(folder = %folder.display(), milliseconds = millis(began), "backup written");
-        detail(format!("backup written to {} in {} ms", folder.display(), millis(began))).await
+        detail(format!(
+            "backup written to {} in {} ms",
+            folder.display(),
+            millis(began)
+        ))
+        .await
     }
 }
 
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Failed> + Send + 'static,
-) -> Result<T, Status> {
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Failed> + Send + 'static) -> Result<T, Status> {
     tokio::task::spawn_blocking(work)
         .await
         .map_err(|_| Status::unavailable("the store is shutting down"))?
@@ -146,7 +149,11 @@ fn count(copy: &Path, original: &Path) -> Result<(usize, usize), Failed> {
             .file_name()
             .and_then(|name| std::fs::metadata(original.join(name)).ok())
             .is_some_and(|o| o.ino() == one.ino() && o.dev() == one.dev());
-        let counted = if same || one.nlink() > 1 { &mut linked } else { &mut copied };
+        let counted = if same || one.nlink() > 1 {
+            &mut linked
+        } else {
+            &mut copied
+        };
         *counted += 1;
     }
     Ok((linked, copied))
@@ -188,14 +195,7 @@ fn copy_others(data_dir: &Path, folder: &Path) -> Result<Others, Failed> {
     Ok(others)
 }
 
-fn copy(
-    from: &Path,
-    to: &Path,
-    known: bool,
-    depth: usize,
-    folder: &Path,
-    others: &mut Others,
-) -> Result<(), Failed> {
+fn copy(from: &Path, to: &Path, known: bool, depth: usize, folder: &Path, others: &mut Others) -> Result<(), Failed> {
     let kind = std::fs::symlink_metadata(from)
         .map_err(failed("looking at", from))?
         .file_type();

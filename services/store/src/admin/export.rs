@@ -42,7 +42,10 @@ impl StoreAdmin {
             let mut all = self.accounts("").await?;
             if all.len() > 1 {
                 let names: Vec<String> = all.into_iter().map(|a| a.name).collect();
-                return Err(Status::invalid_argument(format!("name an account: {}", names.join(", "))));
+                return Err(Status::invalid_argument(format!(
+                    "name an account: {}",
+                    names.join(", ")
+                )));
             }
             all.pop().ok_or_else(|| Status::not_found("there is no account"))?
         } else {

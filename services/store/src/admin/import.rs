@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
-use mox_config::Dynamic;
 use mox_proto::admin::v1::{ImportMessage, ImportRequest, ImportStart, Level};
-use mox_proto::mail::v1::{Flag, Flags};
+use mox_proto::mail::v1::Flags;
 use mox_proto::record::v1 as record;
 use tonic::{Status, Streaming};
 
@@ -27,7 +26,6 @@ struct Import<'a> {
     admin: &'a StoreAdmin,
     account: Named,
     mailbox: String,
-    junk: Option<Flag>,
     batch: Vec<NewMessage>,
     bytes: usize,
     imported: u64,
@@ -65,7 +63,12 @@ impl StoreAdmin {
         }
         let imported = i64::try_from(import.imported).unwrap_or(i64::MAX);
         let text = format!("{imported} messages imported");
-        tracing::info!(account = import.account.name, mailbox = import.mailbox, imported, "messages imported");
+        tracing::info!(
+            account = import.account.name,
+            mailbox = import.mailbox,
+            imported,
+            "messages imported"
+        );
         reporter
             .say(
                 Level::Info,
@@ -80,12 +83,10 @@ impl StoreAdmin {
     async fn begin_import<'a>(&'a self, start: ImportStart, reporter: &'a Reporter) -> Result<Import<'a>, Status> {
         let account = self.account(&start.account).await?;
         let mailbox = canonical(&start.mailbox)?;
-        let junk = automatic_junk(&self.parts.registry.current().dynamic, &account.name, &mailbox);
         Ok(Import {
             admin: self,
             account,
             mailbox,
-            junk,
             batch: Vec::new(),
             bytes: 0,
             imported: 0,
@@ -155,23 +156,26 @@ impl Import<'_> {
     ) -> Result<(Staged, ImportMessage), Status> {
         let mut message = ended.clone();
         let found = Arc::new(parking_lot::Mutex::new(ended));
-        let pieces = futures::stream::unfold((Some(first), requests, found.clone()), |(first, requests, found)| async {
-            if let Some(first) = first {
-                return Some((Ok(first), (None, requests, found)));
-            }
-            if found.lock().is_some() {
-                return None;
-            }
-            let next = match requests.next().await {
-                Some(Ok(request)) => {
-                    *found.lock() = request.message;
-                    Ok(request.data)
+        let pieces = futures::stream::unfold(
+            (Some(first), requests, found.clone()),
+            |(first, requests, found)| async {
+                if let Some(first) = first {
+                    return Some((Ok(first), (None, requests, found)));
                 }
-                Some(Err(status)) => Err(status),
-                None => Err(Status::aborted("the import broke off")),
-            };
-            Some((next, (None, requests, found)))
-        });
+                if found.lock().is_some() {
+                    return None;
+                }
+                let next = match requests.next().await {
+                    Some(Ok(request)) => {
+                        *found.lock() = request.message;
+                        Ok(request.data)
+                    }
+                    Some(Err(status)) => Err(status),
+                    None => Err(Status::aborted("the import broke off")),
+                };
+                Some((next, (None, requests, found)))
+            },
+        );
         let uploaded = self.admin.parts.contents.upload(Box::pin(pieces), UPLOAD_MAX).await?;
         if message.is_none() {
             message = found.lock().take();
@@ -213,14 +217,8 @@ impl Import<'_> {
         Ok(())
     }
 
-    /// Flags as they may be, with what the mailbox says about junk if the message does not.
+    /// Flags as they may be. What the name of the mailbox says about junk is added with the message.
     fn flags(&mut self, mut flags: Flags) -> Wanted {
-        let junk = Flag::Junk as u32 | Flag::Notjunk as u32;
-        if flags.bits & junk == 0
-            && let Some(flag) = self.junk
-        {
-            flags.bits |= flag as u32;
-        }
         match Wanted::new(&flags) {
             Ok(wanted) => wanted,
             Err(_) => {
@@ -295,34 +293,5 @@ impl Import<'_> {
         self.imported += count;
         self.reporter.progress("messages imported", self.imported, 0);
         Ok(())
-    }
-}
-
-/// The flag that messages of a mailbox get by the account's automatic_junk_flags.
-fn automatic_junk(config: &Dynamic, account: &str, mailbox: &str) -> Option<Flag> {
-    let settings = &config.accounts.get(account)?.automatic_junk_flags;
-    if !settings.enabled {
-        return None;
-    }
-    let name = mailbox.to_lowercase();
-    let (junk, neutral, not_junk) = (
-        &settings.junk_mailbox_regexp,
-        &settings.neutral_mailbox_regexp,
-        &settings.not_junk_mailbox_regexp,
-    );
-    let matches = |r: &Option<mox_config::Regexp>| r.as_ref().is_some_and(|r| r.is_match(&name));
-    if matches(junk) {
-        Some(Flag::Junk)
-    } else if matches(neutral) {
-        None
-    } else if matches(not_junk) {
-        Some(Flag::Notjunk)
-    } else {
-        // Of three kinds, one that is not described is all that the two others do not match.
-        match (junk, neutral, not_junk) {
-            (None, Some(_), Some(_)) => Some(Flag::Junk),
-            (Some(_), Some(_), None) => Some(Flag::Notjunk),
-            _ => None,
-        }
     }
 }

@@ -11,8 +11,8 @@ mod import;
 mod parse;
 mod report;
 mod retrain;
-mod threads;
 pub mod scratch;
+mod threads;
 mod uids;
 
 use mox_proto::admin::v1 as admin;
@@ -21,8 +21,8 @@ use mox_types::AccountId;
 use tonic::{Request, Response, Status, Streaming};
 
 use self::parse::Which;
-pub use backup::CONFIG;
 use crate::Parts;
+pub use backup::CONFIG;
 pub use export::Exported;
 pub use report::{Reporter, Reports};
 
@@ -143,8 +143,11 @@ impl StoreAdminService for StoreAdmin {
     }
 
     async fn reassign_uids(&self, request: Request<admin::MailboxRequest>) -> Result<Response<Reports>, Status> {
-        of_account!(self, request, |store, account, asked, reporter| store
-            .do_reassign_uids(&account, &asked.mailbox, &reporter))
+        of_account!(self, request, |store, account, asked, reporter| store.do_reassign_uids(
+            &account,
+            &asked.mailbox,
+            &reporter
+        ))
     }
 
     async fn fix_uids(&self, request: Request<admin::AccountRequest>) -> Result<Response<Reports>, Status> {
@@ -161,7 +164,11 @@ impl StoreAdminService for StoreAdmin {
     }
 
     async fn ensure_parsed(&self, request: Request<admin::EnsureParsedRequest>) -> Result<Response<Reports>, Status> {
-        let which = if request.get_ref().all { Which::All } else { Which::Unparsed };
+        let which = if request.get_ref().all {
+            Which::All
+        } else {
+            Which::Unparsed
+        };
         of_account!(self, request, |store, account, asked, reporter| store
             .do_parse(&account, which, &reporter))
     }

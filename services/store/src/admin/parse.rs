@@ -149,9 +149,9 @@ impl StoreAdmin {
         match which {
             Which::All => {}
             Which::Unparsed => {
-                let parsed = kept().await?.is_some_and(|k| {
-                    Computed::decode(k).is_ok_and(|c| c.structure.is_some() && c.envelope.is_some())
-                });
+                let parsed = kept()
+                    .await?
+                    .is_some_and(|k| Computed::decode(k).is_ok_and(|c| c.structure.is_some() && c.envelope.is_some()));
                 if parsed {
                     return Ok(None);
                 }

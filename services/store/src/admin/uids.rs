@@ -72,7 +72,10 @@ impl StoreAdmin {
             };
             let Some(uid_validity) = uid_validity else { continue };
             let text = format!("UIDs are 1 to {} now, UIDVALIDITY is {uid_validity}", next - 1);
-            let numbers = [("messages", i64::from(next - 1)), ("uidvalidity", i64::from(uid_validity))];
+            let numbers = [
+                ("messages", i64::from(next - 1)),
+                ("uidvalidity", i64::from(uid_validity)),
+            ];
             let text = if next == 1 {
                 format!("no messages, UIDVALIDITY is {uid_validity}")
             } else {
@@ -98,7 +101,10 @@ impl StoreAdmin {
             if last >= mailbox.uid_next {
                 let next = last.saturating_add(1);
                 raise.mailboxes.push((mailbox.id, next));
-                let text = format!("UIDNEXT {} → {next}: there is a message with UID {last}", mailbox.uid_next);
+                let text = format!(
+                    "UIDNEXT {} → {next}: there is a message with UID {last}",
+                    mailbox.uid_next
+                );
                 found.push((mailbox.name.to_string(), text, ("uidnext", i64::from(next))));
             }
             reporter.advance(1);
@@ -112,7 +118,13 @@ impl StoreAdmin {
         }
         if found.is_empty() {
             return reporter
-                .say(Level::Info, &account.name, "", "UIDNEXT and UIDVALIDITY are right", &[("fixed", 0)])
+                .say(
+                    Level::Info,
+                    &account.name,
+                    "",
+                    "UIDNEXT and UIDVALIDITY are right",
+                    &[("fixed", 0)],
+                )
                 .await;
         }
         self.parts.accounts.submit(account.id, None, raise).await?;

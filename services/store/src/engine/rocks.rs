@@ -322,9 +322,7 @@ impl Engine for RocksEngine {
     async fn checkpoint(&self, folder: PathBuf) -> Result<(), EngineError> {
         let database = self.database.clone().ok_or(EngineError::Closed)?;
         let failed = |error: rocksdb::Error| EngineError::Io(format!("copying the database: {error}"));
-        let written = tokio::task::spawn_blocking(move || {
-            Checkpoint::new(&database.db)?.create_checkpoint(&folder)
-        });
+        let written = tokio::task::spawn_blocking(move || Checkpoint::new(&database.db)?.create_checkpoint(&folder));
         written.await.map_err(|_| EngineError::Closed)?.map_err(failed)
     }
 }

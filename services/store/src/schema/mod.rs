@@ -86,7 +86,9 @@ pub enum SchemaError {
         error: EngineError,
     },
     /// What is kept cannot be read.
-    #[error("bringing the data to shape {VERSION}: record of {0} is damaged: run mox verifydata with the earlier version")]
+    #[error(
+        "bringing the data to shape {VERSION}: record of {0} is damaged: run mox verifydata with the earlier version"
+    )]
     Damaged(String),
     /// The engine failed.
     #[error(transparent)]
@@ -230,7 +232,9 @@ mod tests {
     use crate::engine::{Options, RocksEngine};
 
     async fn set(db: &Db, value: &'static [u8]) {
-        db.commit(Commit::new().put(keys::schema(), value).clone()).await.unwrap();
+        db.commit(Commit::new().put(keys::schema(), value).clone())
+            .await
+            .unwrap();
     }
 
     #[tokio::test]
@@ -267,7 +271,9 @@ mod tests {
         assert_eq!(Shape::parse(&value), Some(Shape::OURS));
         bring_up(&db, dir.path(), SystemTime::now()).await.unwrap();
         assert!(copy.exists());
-        bring_up(&db, dir.path(), SystemTime::now() + 2 * COPY_KEPT).await.unwrap();
+        bring_up(&db, dir.path(), SystemTime::now() + 2 * COPY_KEPT)
+            .await
+            .unwrap();
         assert!(!copy.exists());
     }
 

@@ -57,14 +57,20 @@ async fn of_mailbox(
 ) -> Result<(), SchemaError> {
     let mut left = Some(keys::rows(state.account, mailbox.id, 0, u32::MAX));
     while let Some(range) = left.take() {
-        let page = snapshot.scan(range.clone(), Limit::rows(STEP), Order::Ascending).await?;
+        let page = snapshot
+            .scan(range.clone(), Limit::rows(STEP), Order::Ascending)
+            .await?;
         left = page.rest(&range);
         let mut wanted = Vec::new();
         let mut times = Vec::new();
         for (_, value) in page.rows {
             // What is damaged is left to mox verifydata: mail must not be out of reach for it.
-            let Ok(row) = record::Row::decode(value.data) else { continue };
-            let Ok(id) = MessageId::try_from(&row.message_id) else { continue };
+            let Ok(row) = record::Row::decode(value.data) else {
+                continue;
+            };
+            let Ok(id) = MessageId::try_from(&row.message_id) else {
+                continue;
+            };
             wanted.push(keys::computed(state.account, id));
             times.push(row.received);
         }

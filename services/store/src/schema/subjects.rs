@@ -18,12 +18,16 @@ pub(super) async fn enter(db: Db) -> Result<(), SchemaError> {
     for (_, id) in super::accounts(&*snapshot).await? {
         let mut left = Some(keys::messages(id));
         while let Some(range) = left.take() {
-            let page = snapshot.scan(range.clone(), Limit::rows(STEP), Order::Ascending).await?;
+            let page = snapshot
+                .scan(range.clone(), Limit::rows(STEP), Order::Ascending)
+                .await?;
             left = page.rest(&range);
             let mut commit = Commit::new();
             for (_, value) in page.rows {
                 // What is damaged is left to mox verifydata: mail must not be out of reach for it.
-                let Ok(message) = record::Message::decode(value.data) else { continue };
+                let Ok(message) = record::Message::decode(value.data) else {
+                    continue;
+                };
                 for entry in thread_entries(id, &message) {
                     commit.put(entry, Bytes::new());
                 }

@@ -43,7 +43,10 @@ impl Verifier<'_> {
         if let Some(value) = self.parts.db.get(keys::credentials(id)).await?
             && record::Credentials::decode(value.data).is_err()
         {
-            self.wrong(about, "its password cannot be read: set it again with mox setaccountpassword");
+            self.wrong(
+                about,
+                "its password cannot be read: set it again with mox setaccountpassword",
+            );
         }
         let deleted = self.deleted(id).await?;
         self.mailboxes(about, &state);
@@ -124,7 +127,10 @@ impl Verifier<'_> {
             if counted.counts != mailbox.counts
                 && self.fixable(
                     about,
-                    format!("wrong counts: {:?} are kept, {:?} there are", mailbox.counts, counted.counts),
+                    format!(
+                        "wrong counts: {:?} are kept, {:?} there are",
+                        mailbox.counts, counted.counts
+                    ),
                 )
             {
                 let off = Off::between(&mailbox.counts, &counted.counts);
@@ -185,10 +191,15 @@ impl Verifier<'_> {
             let wanted = rows
                 .iter()
                 .map(|(key, _)| keys::Builder::account(id, keys::TABLE_MESSAGES).raw(keys::in_account_table(key)));
-            let messages = self.parts.db.get_many(wanted.map(keys::Builder::build).collect()).await?;
+            let messages = self
+                .parts
+                .db
+                .get_many(wanted.map(keys::Builder::build).collect())
+                .await?;
             let mut commit = Commit::new();
             for ((key, _), message) in rows.into_iter().zip(messages) {
-                if message.is_none() && self.fixable(about, format!("structure of a message that is gone: {key:02x?}")) {
+                if message.is_none() && self.fixable(about, format!("structure of a message that is gone: {key:02x?}"))
+                {
                     commit.delete(key);
                 }
             }
@@ -250,12 +261,7 @@ impl Verifier<'_> {
     }
 
     /// Messages have a row, a structure, a Message-ID that leads to them, and a content that they refer to.
-    async fn messages(
-        &self,
-        about: About<'_>,
-        state: &State,
-        deleted: &HashSet<MailboxId>,
-    ) -> Result<(), VerifyError> {
+    async fn messages(&self, about: About<'_>, state: &State, deleted: &HashSet<MailboxId>) -> Result<(), VerifyError> {
         let id = state.account;
         let (mut done, total) = (0, state.record.messages);
         let mut left = Some(keys::messages(id));
@@ -266,11 +272,13 @@ impl Verifier<'_> {
             for (key, value) in rows {
                 done += 1;
                 let message = record::Message::decode(value.data).ok();
-                let ids = message.as_ref().and_then(|m| Some((
-                    MessageId::try_from(&m.id).ok()?,
-                    MailboxId::try_from(&m.mailbox_id).ok()?,
-                    ContentId::try_from(&m.content_id).ok()?,
-                )));
+                let ids = message.as_ref().and_then(|m| {
+                    Some((
+                        MessageId::try_from(&m.id).ok()?,
+                        MailboxId::try_from(&m.mailbox_id).ok()?,
+                        ContentId::try_from(&m.content_id).ok()?,
+                    ))
+                });
                 match (message, ids) {
                     (Some(message), Some(ids)) if keys::message(id, ids.0) == key => messages.push((message, ids)),
                     _ => self.wrong(about, format!("a message cannot be read: {key:02x?}")),
@@ -301,7 +309,9 @@ impl Verifier<'_> {
         let wanted: Vec<Bytes> = messages.iter().flat_map(keys_of).collect();
         let found = self.parts.db.get_many(wanted).await?;
         for ((message, (id, mailbox, content)), found) in messages.into_iter().zip(found.chunks(4)) {
-            let [row, computed, bytes, reference] = found else { continue };
+            let [row, computed, bytes, reference] = found else {
+                continue;
+            };
             let name = state.mailbox(mailbox).ok().map(|m| m.name.clone());
             let about = About {
                 mailbox: name.as_deref().unwrap_or(""),
@@ -314,7 +324,9 @@ impl Verifier<'_> {
             if name.is_none() && !deleted.contains(&mailbox) {
                 // Nobody can see it, and nothing would ever remove it.
                 if self.fixable(about, format!("message {id} is in a mailbox that is gone")) {
-                    commit.delete(keys::message(account, id)).delete(keys::computed(account, id));
+                    commit
+                        .delete(keys::message(account, id))
+                        .delete(keys::computed(account, id));
                     thread_entries(account, &message).for_each(|entry| {
                         commit.delete(entry);
                     });
@@ -325,16 +337,25 @@ impl Verifier<'_> {
             }
             if !has_row
                 && name.is_some()
-                && self.fixable(about, format!("{which} is in no list of its mailbox: it is out of sight"))
+                && self.fixable(
+                    about,
+                    format!("{which} is in no list of its mailbox: it is out of sight"),
+                )
             {
                 self.add_row(account, mailbox, id).await?;
             }
             let Some(bytes) = bytes else {
-                self.wrong(about, format!("{which} has no content: its bytes are lost, and it can only be deleted"));
+                self.wrong(
+                    about,
+                    format!("{which} has no content: its bytes are lost, and it can only be deleted"),
+                );
                 continue;
             };
             if reference.is_none()
-                && self.fixable(about, format!("{which} does not count among those that need its content"))
+                && self.fixable(
+                    about,
+                    format!("{which} does not count among those that need its content"),
+                )
             {
                 content::refer(&mut commit, content, &Owner::message(account, id));
             }

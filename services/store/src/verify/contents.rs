@@ -52,7 +52,10 @@ impl Verifier<'_> {
             if digest(&SHA256, &content.small).as_ref() != &content.sha256[..] {
                 self.wrong(none, format!("content {id} is damaged: its checksum is another"));
             } else if size != content.size
-                && self.fixable(none, format!("content {id} has size {}, and {size} bytes", content.size))
+                && self.fixable(
+                    none,
+                    format!("content {id} has size {}, and {size} bytes", content.size),
+                )
             {
                 self.resize(content, size, key, version).await?;
             }
@@ -83,7 +86,10 @@ impl Verifier<'_> {
             self.wrong(none, format!("content {id} is damaged: its checksum is another"));
         } else if !self.skip_sizes
             && size != content.size
-            && self.fixable(none, format!("content {id} has size {}, and {size} bytes", content.size))
+            && self.fixable(
+                none,
+                format!("content {id} has size {}, and {size} bytes", content.size),
+            )
         {
             self.resize(content, size, key, version).await?;
         }
@@ -152,7 +158,9 @@ impl Verifier<'_> {
                 .db
                 .scan(range.clone(), Limit::rows(1), Order::Ascending)
                 .await?;
-            let Some((key, _)) = page.rows.first() else { return Ok(()) };
+            let Some((key, _)) = page.rows.first() else {
+                return Ok(());
+            };
             let Some(id) = key.get(1..17).and_then(|id| ContentId::try_from(id).ok()) else {
                 self.wrong(none, format!("a chunk of no content: {key:02x?}"));
                 range.start = crate::engine::after(key);
@@ -190,15 +198,22 @@ impl Verifier<'_> {
             let values = self.parts.db.get_many(wanted).await?;
             let mut commit = Commit::new();
             for (((key, _), (content, owner)), value) in rows.into_iter().zip(owners).zip(values) {
-                let has = value.filter(|_| owner.is_some()).and_then(|value| content_of(&key, &value.data));
+                let has = value
+                    .filter(|_| owner.is_some())
+                    .and_then(|value| content_of(&key, &value.data));
                 if content.is_some() && has == content {
                     continue;
                 }
-                if self.fixable(none, format!("a reference to a content by what does not have it: {key:02x?}")) {
+                if self.fixable(
+                    none,
+                    format!("a reference to a content by what does not have it: {key:02x?}"),
+                ) {
                     commit.delete(key);
                     if let Some(content) = content {
                         let released = record::Released { at: self.now_millis() };
-                        commit.put(keys::released(content), released.encode_to_vec()).set_frees();
+                        commit
+                            .put(keys::released(content), released.encode_to_vec())
+                            .set_frees();
                     }
                 }
             }

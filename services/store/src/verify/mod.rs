@@ -199,7 +199,9 @@ impl Verifier<'_> {
                 .db
                 .scan(range.clone(), Limit::rows(1), Order::Ascending)
                 .await?;
-            let Some((key, _)) = page.rows.first() else { return Ok(()) };
+            let Some((key, _)) = page.rows.first() else {
+                return Ok(());
+            };
             let Some(id) = key.get(1..17).and_then(|id| AccountId::try_from(id).ok()) else {
                 self.wrong(About::default(), format!("a key of no account: {key:?}"));
                 range.start = crate::engine::after(key);

@@ -19,7 +19,10 @@ impl Verifier<'_> {
             for (key, value) in rows {
                 match Entry::decode(value.data) {
                     Ok(entry) if keys::queue_entry(entry.id) == key => self.entry(&entry).await?,
-                    _ => self.wrong(About::default(), format!("an entry of the queue cannot be read: {key:02x?}")),
+                    _ => self.wrong(
+                        About::default(),
+                        format!("an entry of the queue cannot be read: {key:02x?}"),
+                    ),
                 }
             }
         }
@@ -29,12 +32,16 @@ impl Verifier<'_> {
             left = rest;
             let mut commit = Commit::new();
             for (key, _) in rows {
-                let id = key.get(2..).and_then(|id| Some(u64::from_be_bytes(id.try_into().ok()?)));
+                let id = key
+                    .get(2..)
+                    .and_then(|id| Some(u64::from_be_bytes(id.try_into().ok()?)));
                 let entry = match id {
                     Some(id) => self.parts.db.get(keys::queue_entry(id)).await?,
                     None => None,
                 };
-                if entry.is_none() && self.fixable(About::default(), format!("state of queue entry {id:?}, which is gone")) {
+                if entry.is_none()
+                    && self.fixable(About::default(), format!("state of queue entry {id:?}, which is gone"))
+                {
                     commit.delete(key);
                 }
             }
@@ -72,7 +79,10 @@ impl Verifier<'_> {
         if found[1].is_none() {
             self.wrong(about, format!("{which} has no content: its bytes are lost"));
         } else if found[2].is_none()
-            && self.fixable(about, format!("{which} does not count among those that need its content"))
+            && self.fixable(
+                about,
+                format!("{which} does not count among those that need its content"),
+            )
         {
             content::refer(&mut commit, content, &owner);
         }

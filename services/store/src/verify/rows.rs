@@ -36,7 +36,10 @@ impl Verifier<'_> {
                 match (row, id) {
                     (Some(row), Some(id)) => rows.push((mailbox, uid, row, id)),
                     _ => {
-                        if self.fixable(about, format!("the row of UID {uid} of mailbox {mailbox} cannot be read")) {
+                        if self.fixable(
+                            about,
+                            format!("the row of UID {uid} of mailbox {mailbox} cannot be read"),
+                        ) {
                             mend.steps.push(Mend::DropRow(mailbox, uid));
                         }
                     }
@@ -97,7 +100,10 @@ impl Verifier<'_> {
                 }
                 None => false,
             };
-            let text = format!("the message of UID {uid} says that it is elsewhere, with UID {}", message.uid);
+            let text = format!(
+                "the message of UID {uid} says that it is elsewhere, with UID {}",
+                message.uid
+            );
             if self.fixable(about, text) {
                 mend.steps.push(if elsewhere {
                     Mend::DropRow(mailbox, uid)

@@ -154,10 +154,7 @@ mod tests {
         let (keywords, bad) = Keywords::parse(b"0 $Junk\n1 Work\n\nx y\n99 no\n1 again\n");
         assert_eq!(bad, [4, 5, 6]);
         let read = flags(b"1700000000.M1P2.host,S=5,W=6:2,FSabz", &keywords);
-        assert_eq!(
-            read.bits,
-            Flag::Flagged as u32 | Flag::Seen as u32 | Flag::Junk as u32
-        );
+        assert_eq!(read.bits, Flag::Flagged as u32 | Flag::Seen as u32 | Flag::Junk as u32);
         assert_eq!(read.keywords, ["work"]);
         assert_eq!(delivered(b"1700000000.M1P2.host"), Some(1_700_000_000));
         for none in [&b"cur"[..], b"17.x", b"99999999999999.x", b"1700000000x"] {

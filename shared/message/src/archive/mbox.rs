@@ -453,7 +453,10 @@ mod tests {
         assert_eq!(read(b"", 1).unwrap(), []);
         assert_eq!(read(b"\n\nhello\n", 3), Err(NotMbox(3)));
         let odd = read(b"From -\nSubject: no date\n\nx", 5).unwrap();
-        assert_eq!((odd[0].0.as_slice(), odd[0].1.received), (&b"Subject: no date\r\n\r\nx"[..], None));
+        assert_eq!(
+            (odd[0].0.as_slice(), odd[0].1.received),
+            (&b"Subject: no date\r\n\r\nx"[..], None)
+        );
     }
 
     #[test]

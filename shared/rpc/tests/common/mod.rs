@@ -114,6 +114,13 @@ impl AuthService for Subject {
     async fn end_session(&self, _: Request<EndSessionRequest>) -> Result<Response<EndSessionResponse>, Status> {
         Err(Status::not_found("nothing"))
     }
+
+    async fn describe_client(
+        &self,
+        _: Request<DescribeClientRequest>,
+    ) -> Result<Response<DescribeClientResponse>, Status> {
+        Err(Status::not_found("nothing"))
+    }
 }
 
 /// An authority with certificates for services in a folder.

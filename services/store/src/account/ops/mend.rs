@@ -59,7 +59,11 @@ async fn message(tx: &AccountTx, id: MessageId) -> Result<Option<record::Message
 }
 
 async fn row(tx: &AccountTx, mailbox: MailboxId, uid: u32) -> Result<Option<record::Row>, AccountError> {
-    let value = tx.get_many(vec![keys::row(tx.account(), mailbox, uid)]).await?.pop().flatten();
+    let value = tx
+        .get_many(vec![keys::row(tx.account(), mailbox, uid)])
+        .await?
+        .pop()
+        .flatten();
     Ok(value.and_then(|v| record::Row::decode(v).ok()))
 }
 

@@ -10,9 +10,9 @@ mod metadata;
 mod number;
 mod renumber;
 mod repair;
+mod reparse;
 mod threads;
 mod train;
-mod reparse;
 
 pub use add::{Append, Deliver, Delivery, NewMessage};
 pub use copy::Copy;
@@ -24,10 +24,10 @@ pub use metadata::{ANNOTATION_BYTES_MAX, ANNOTATION_NAME_MAX, SetMetadata};
 pub use number::NumberRows;
 pub use renumber::{BumpUidValidity, RaiseUids, Renumber};
 pub use repair::{CorrectCounts, Off};
+pub use reparse::{Reparse, Reparsed};
 pub use threads::{ResetThreads, SetThreads, ThreadNames};
 pub use train::{Lesson, QueueLessons, Relearn, Train, WORDS_MAX};
 pub(crate) use train::{decode_counts, state as filter_state};
-pub use reparse::{Reparse, Reparsed};
 
 /// Most messages that one commit changes or copies. What is asked for more is done in several, so that other operations
 /// of the account need not wait long, and no commit is very large.

@@ -145,7 +145,13 @@ mod tests {
             assert_eq!(add(&world, bits).await, uid);
         }
         let accounts = world.mail.accounts();
-        let inbox = accounts.state(world.account, 0).await.unwrap().named("Inbox").unwrap().id;
+        let inbox = accounts
+            .state(world.account, 0)
+            .await
+            .unwrap()
+            .named("Inbox")
+            .unwrap()
+            .id;
         let op = Expunge {
             mailbox: inbox,
             uids: range(1, u32::MAX),
@@ -182,7 +188,13 @@ mod tests {
     async fn what_is_next_is_raised() {
         let world = World::new().await;
         let accounts = world.mail.accounts();
-        let inbox = accounts.state(world.account, 0).await.unwrap().named("Inbox").unwrap().id;
+        let inbox = accounts
+            .state(world.account, 0)
+            .await
+            .unwrap()
+            .named("Inbox")
+            .unwrap()
+            .id;
         for (least, next) in [(77, 77), (5, 78)] {
             let op = RaiseUids {
                 mailboxes: vec![(inbox, least), (MailboxId::new(), 5)],
