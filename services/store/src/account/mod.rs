@@ -52,8 +52,8 @@ pub use recipients::{count_recipients, find_recipient, is_sent, knows_domain, re
 pub use rights::{Identity, rights};
 pub use rows::{FromSnapshot, Reader, read as read_rows};
 pub use state::{Counts, Mailbox, State};
-pub use training::{JUDGEMENT, JunkRules, JunkRulesOf, Lessons, lesson};
 pub use threads::{Link, Thread, ThreadPlace, entries as thread_entries, find as find_thread};
+pub use training::{JUDGEMENT, JunkRules, JunkRulesOf, Lessons, lesson};
 pub use transaction::{AccountTx, LOG_KEPT};
 pub use writer::{Key, Op};
 
