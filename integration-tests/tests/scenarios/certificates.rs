@@ -86,7 +86,7 @@ m.logout()
 m = imaplib.IMAP4(host, int(imap))
 m.starttls(context(version))
 try:
-    m.authenticate('EXTERNAL', lambda c: b'other@localhost')
+    m.authenticate('EXTERNAL', lambda c: b'other@example.org')
     raise SystemExit('logged in as another')
 except imaplib.IMAP4.error as e:
     assert 'AUTHENTICATIONFAILED' in str(e), e
@@ -269,8 +269,8 @@ fn disabled_accounts_get_their_text(shape: Shape) -> Result<()> {
              raise SystemExit('greeted with ' + repr(m.welcome))\n\
          except imaplib.IMAP4.error as e:\n    \
              assert 'please call us' in str(e), e\n\
-         s = smtplib.SMTP_SSL(host, int(submissions), context=context(version))\n\
          for attempt in (lambda: s.login('mox@localhost', 'moxmoxmox'), lambda: s.auth('EXTERNAL', lambda c=None: '')):\n    \
+             s = smtplib.SMTP_SSL(host, int(submissions), context=context(version))\n    \
              s.ehlo()\n    \
              try:\n        \
                  attempt()\n        \
@@ -291,7 +291,7 @@ fn logins_are_recorded(shape: Shape) -> Result<()> {
         "m = imaplib.IMAP4_SSL(host, int(imaps), ssl_context=context(version))\n\
          m.xatom('ID', '(\"name\" \"teststand\" \"version\" \"7\")')\n\
          m.logout()\n\
-         for name in ('mox@localhost', 'stranger@localhost'):\n    \
+         for name in ('mox@localhost', 'stranger@example.org'):\n    \
              m = imaplib.IMAP4_SSL(host, int(imaps), ssl_context=context(version, None))\n    \
              try: m.login(name, 'wrong password')\n    \
              except imaplib.IMAP4.error: pass\n    \
@@ -326,7 +326,7 @@ fn logins_are_recorded(shape: Shape) -> Result<()> {
         unknown.len() == 2
             && unknown
                 .iter()
-                .all(|l| l["login_address"] == "stranger@localhost" && l["account"].is_null()),
+                .all(|l| l["login_address"] == "stranger@example.org" && l["account"].is_null()),
         "{unknown:?}"
     );
     let table = mox.command(&["logins"])?;
