@@ -279,7 +279,7 @@ async fn sessions_of_disabled_accounts_are_not_taken_up() {
     store.journal().write().await.unwrap();
     store
         .commit(config(|c| {
-            c.accounts.get_mut("mox").unwrap().login_disabled = "call us".into()
+            c.accounts.get_mut("mox").unwrap().login_disabled = "call us".into();
         }))
         .await;
     assert!(!store.alive(&store.restarted().await, &success).await);

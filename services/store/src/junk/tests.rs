@@ -246,7 +246,6 @@ impl World {
                     mailbox_id,
                     uids: some(random),
                     destination: BOXES[random.random_range(0..BOXES.len())].to_owned(),
-                    ..Default::default()
                 };
                 let moving = random.random_bool(0.6);
                 self.mail.copy_or_move(self.account, request, moving).await.unwrap();
@@ -271,7 +270,6 @@ impl World {
                     key: mox_rpc::key(),
                     mailbox_id,
                     uids,
-                    ..Default::default()
                 };
                 self.mail.remove(self.account, request).await.unwrap();
             }
