@@ -199,7 +199,7 @@ impl Accounts {
         }
         self.advance(account, state.clone(), deltas);
         if before.is_some_and(|before| before < state.modseq()) {
-            self.0.hub.noticed(account.id, state.modseq());
+            self.0.hub.noticed(account.id, &super::News::anywhere(state.modseq()));
         }
         Ok(state)
     }

@@ -70,7 +70,11 @@ pub async fn changes(
 }
 
 /// Ranges of UIDs that are told of a mailbox when all mailboxes are asked about.
-const RANGES_TOLD: usize = 1000;
+const RANGES_TOLD: usize = 16;
+/// Mailboxes of one answer: with what is told of each, they have to fit into a page.
+const MAILBOXES_TOLD: usize = 1000;
+/// Octets of names of one answer, about.
+const NAMES_TOLD: usize = 128 << 10;
 
 /// Changes of an account.
 #[derive(Debug, Default, Clone, PartialEq)]
@@ -119,10 +123,22 @@ pub async fn account_changes(
         ..AccountChanges::default()
     };
     let mut places: HashMap<MailboxId, usize> = HashMap::new();
+    let mut names = 0;
     for (key, value) in page.rows {
+        if found.mailboxes.len() >= MAILBOXES_TOLD || names >= NAMES_TOLD {
+            found.more = true;
+            break;
+        }
         let damaged = || AccountError::Damaged("the change log");
         let entry = record::Change::decode(value.data).map_err(|_| damaged())?;
         found.modseq = keys::parse_change(&key).ok_or_else(damaged)?;
+        let of_mailboxes = entry.mailboxes.iter().flat_map(|m| &m.metadata);
+        let all = entry
+            .subscriptions
+            .iter()
+            .chain(&entry.server_metadata)
+            .chain(of_mailboxes);
+        names += all.map(|name| name.len() + 8).sum::<usize>();
         add_names(&mut found.subscriptions, entry.subscriptions);
         add_names(&mut found.server_metadata, entry.server_metadata);
         for change in entry.mailboxes {

@@ -40,7 +40,7 @@ pub use changes::{AccountChanges, Changes, MailboxChanges, account_changes, chan
 pub use create::init;
 pub use error::AccountError;
 pub use flags::{ALL_BITS, DELETED, KeywordTable, MESSAGE_KEYWORDS_MAX, SEEN, Wanted};
-pub use hub::{Hub, Watcher};
+pub use hub::{Hub, News, Watcher};
 pub use index::{Chunk, Index, IndexRow, NO_DAY};
 pub use ingest::{Facts, Ingested, ingest};
 pub use names::{INBOX, canonical};

@@ -3,7 +3,7 @@
 use mox_events::{Bus, Event, Notice, Subject};
 use mox_types::AccountId;
 
-use super::Accounts;
+use super::{Accounts, News};
 
 impl Accounts {
     /// Publishes the changes of this process, and takes notice of those of others. Runs until the bus is gone.
@@ -12,14 +12,14 @@ impl Accounts {
         loop {
             tokio::select! {
                 changed = self.hub().outgoing() => {
-                    for (account, modseq) in changed {
-                        bus.publish(&Event::AccountChanged { account: account.to_string(), modseq });
+                    for (account, news) in changed {
+                        bus.publish(&Event::AccountChanged { account: account.to_string(), modseq: news.modseq });
                     }
                 }
                 notice = notices.next() => match notice {
                     Some(Notice::Event(Event::AccountChanged { account, modseq })) => {
                         if let Some(account) = parse(&account) {
-                            self.hub().noticed(account, modseq);
+                            self.hub().noticed(account, &News::anywhere(modseq));
                         }
                     }
                     Some(Notice::Event(_)) => {}
@@ -34,7 +34,7 @@ impl Accounts {
     async fn read_watched(&self) {
         for account in self.hub().accounts() {
             if let Ok(state) = self.state(account, 0).await {
-                self.hub().noticed(account, state.modseq());
+                self.hub().noticed(account, &News::anywhere(state.modseq()));
             }
         }
     }

@@ -73,6 +73,8 @@ pub struct AccountTx {
     journal: Vec<(Bytes, Option<Option<Bytes>>)>,
     extra: Commit,
     mailboxes: BTreeSet<MailboxId>,
+    /// Something changed that is of no mailbox.
+    anywhere: bool,
     subscriptions: BTreeSet<Arc<str>>,
     deltas: Vec<(MailboxId, Delta)>,
     saved: Option<Saved>,
@@ -96,6 +98,7 @@ impl AccountTx {
             journal: Vec::new(),
             extra: Commit::new(),
             mailboxes: BTreeSet::new(),
+            anywhere: false,
             subscriptions: BTreeSet::new(),
             deltas: Vec::new(),
             saved: None,
@@ -404,7 +407,10 @@ impl AccountTx {
                 self.edit(id, |_| {})?;
                 self.change(id).metadata.push(entry.to_owned());
             }
-            None => self.changes.server_metadata.push(entry.to_owned()),
+            None => {
+                self.anywhere = true;
+                self.changes.server_metadata.push(entry.to_owned());
+            }
         }
         Ok(())
     }
@@ -590,7 +596,15 @@ impl AccountTx {
         }
         commit.put(keys::account(account), self.state.record.encode_to_vec());
         commit.append(self.extra);
+        // A subscription or the server's metadata may have changed without any mailbox.
+        let only_mailboxes = self.subscriptions.is_empty() && !self.anywhere;
+        let touched = if only_mailboxes {
+            self.mailboxes
+        } else {
+            BTreeSet::new()
+        };
         Finished {
+            touched: (self.base.record.modseq, touched),
             commit,
             numbers: self.state.record.next_number - self.base.record.next_number,
             state: self.state,
@@ -602,6 +616,8 @@ impl AccountTx {
 
 /// A transaction that is ready to be committed.
 pub(super) struct Finished {
+    /// Which mailboxes changed, after which modification sequence; none if that is not all that changed.
+    pub touched: (u64, BTreeSet<MailboxId>),
     /// Its first condition is that of the account; those of operations follow.
     pub commit: Commit,
     /// The account then, with the version to be set.

@@ -17,7 +17,7 @@ use prost::Message;
 use tokio::sync::oneshot;
 
 use super::transaction::{AccountTx, Finished};
-use super::{Account, AccountError, Accounts};
+use super::{Account, AccountError, Accounts, News};
 use crate::engine::{Commit, EngineError};
 use crate::idempotency;
 use crate::keys;
@@ -293,9 +293,10 @@ impl Accounts {
                      deltas,
                      numbers,
                      training,
+                     touched,
                  }| {
                     commit.append(part);
-                    (state, deltas, numbers, training)
+                    (state, deltas, numbers, training, touched)
                 },
             ));
         }
@@ -312,7 +313,7 @@ impl Accounts {
         match self.0.db.commit(commit).await {
             Ok(version) => {
                 for (account, finished) in accounts.iter().zip(finished) {
-                    let Some((mut state, deltas, numbers, training)) = finished else {
+                    let Some((mut state, deltas, numbers, training, (since, mailboxes))) = finished else {
                         continue;
                     };
                     state.version = version;
@@ -324,7 +325,12 @@ impl Accounts {
                         self.0.lessons.note(account.id);
                     }
                     self.advance(account, state, deltas);
-                    self.0.hub.committed(account.id, modseq);
+                    let news = News {
+                        modseq,
+                        since,
+                        mailboxes,
+                    };
+                    self.0.hub.committed(account.id, news);
                 }
                 planned.into_iter().for_each(|p| p.job.reply(Ok(p.result)));
                 if again.is_empty() {

@@ -199,6 +199,11 @@ impl Mail {
         // Read later than the log, so that it has all mailboxes that the log names, unless they are gone by now.
         let state = self.accounts.state(account, 0).await?;
         let mut answer = mail::ListAccountChangesResponse {
+            subscribed: found
+                .subscriptions
+                .iter()
+                .map(|name| state.subscriptions.contains(name.as_str()))
+                .collect(),
             subscriptions: found.subscriptions,
             server_metadata: found.server_metadata,
             modseq: found.modseq,

@@ -13,7 +13,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Status, Streaming};
 
 use super::{Answers, Mail};
-use crate::account::Watcher;
+use crate::account::{News, Watcher};
 
 /// How often sessions are looked at, and accounts for changes of which no event arrived.
 const CHECK_EVERY: Duration = Duration::from_secs(30);
@@ -75,8 +75,8 @@ impl Watching {
                     Some(Err(_)) | None => return Ok(()),
                 },
                 changes = self.watcher.changes() => {
-                    for (id, modseq) in changes {
-                        self.tell(id, modseq).await?;
+                    for (id, news) in changes {
+                        self.tell(id, news).await?;
                     }
                 }
                 // Missed ones are found by looking at all sessions, as is done now and then anyway.
@@ -91,14 +91,16 @@ impl Watching {
         self.answers.send(Ok(answer)).await.map_err(|_| Gone)
     }
 
-    async fn tell(&mut self, id: u64, modseq: u64) -> Result<(), Gone> {
-        match self.subscriptions.get_mut(&id).filter(|s| s.told < modseq) {
-            Some(subscription) => subscription.told = modseq,
-            None => return Ok(()),
-        }
+    async fn tell(&mut self, id: u64, news: News) -> Result<(), Gone> {
+        let Some(subscription) = self.subscriptions.get_mut(&id).filter(|s| s.told < news.modseq) else {
+            return Ok(());
+        };
+        subscription.told = news.modseq;
         self.send(mail::WatchResponse {
             id,
-            modseq,
+            modseq: news.modseq,
+            since: news.since,
+            mailboxes: news.mailboxes.iter().map(|m| m.to_bytes()).collect(),
             ..Default::default()
         })
         .await
@@ -193,7 +195,7 @@ impl Watching {
                 })
                 .await?;
             } else if let Ok(state) = self.mail.accounts.state(account, 0).await {
-                self.tell(id, state.modseq()).await?;
+                self.tell(id, News::anywhere(state.modseq())).await?;
             }
         }
         Ok(())

@@ -27,7 +27,8 @@ const SPARSE: usize = 4;
 /// Octets of a message in which its header is looked for, for one that was added before references were kept.
 const HEADER_BYTES: u64 = 64 << 10;
 
-type Key = (AccountId, MailboxId, Column);
+/// Whose, which mailbox with which UIDVALIDITY, and what.
+pub(crate) type Key = (AccountId, MailboxId, u32, Column);
 
 /// See the module.
 #[derive(Default)]
@@ -73,14 +74,12 @@ impl Mail {
     /// A column for at least these messages, ascending, of those that are still there.
     pub(crate) async fn column(
         &self,
-        account: AccountId,
-        mailbox: MailboxId,
-        column: Column,
+        key: Key,
         index: &Index,
         uids: &[u32],
         progress: &mut impl Progress,
     ) -> Result<Arc<Values>, Status> {
-        let key = (account, mailbox, column);
+        let (account, mailbox, _, column) = key;
         let kept = self.columns.get(&key);
         if kept.is_none() && uids.len() < index.len() / SPARSE {
             let mut values = Values::new(column);

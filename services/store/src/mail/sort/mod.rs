@@ -10,6 +10,7 @@ mod facts;
 mod order;
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use mox_proto::mail::v1 as mail;
 use mox_types::{AccountId, MailboxId};
@@ -30,20 +31,22 @@ const PAGE: usize = 60_000;
 const CRITERIA_MAX: usize = 32;
 /// Pages that are made ahead of the client.
 const AHEAD: usize = 2;
-/// Empty pages are sent no more often than once for so many batches of messages that are read.
-const PROGRESS_EVERY: u32 = 50;
+/// How often who waits is told that work goes on: well within the time after which a silent stream is given up.
+const PROGRESS_EVERY: Duration = Duration::from_secs(5);
 
 /// What a search found, as the index has it now.
 struct Found {
     rows: Vec<Row>,
     index: Index,
+    /// UIDs mean messages together with this.
+    uid_validity: u32,
     highest_modseq: u64,
 }
 
 /// Tells the client of progress, and ends the work when it is gone.
 struct Telling<T> {
     pages: mpsc::Sender<Result<T, Status>>,
-    calls: u32,
+    told: Instant,
 }
 
 impl<T: Default + Send> Telling<T> {
@@ -57,8 +60,8 @@ impl<T: Default + Send> Telling<T> {
 
 impl<T: Default + Send> Progress for Telling<T> {
     async fn go_on(&mut self) -> Result<(), Status> {
-        self.calls += 1;
-        if self.calls.is_multiple_of(PROGRESS_EVERY) {
+        if self.told.elapsed() >= PROGRESS_EVERY {
+            self.told = Instant::now();
             return self.send(T::default()).await;
         }
         match self.pages.is_closed() {
@@ -77,7 +80,7 @@ where
     let (pages, receiver) = mpsc::channel(AHEAD);
     let work = work(Telling {
         pages: pages.clone(),
-        calls: 0,
+        told: Instant::now(),
     });
     tokio::spawn(async move {
         if let Err(status) = work.await {
@@ -128,9 +131,8 @@ impl Mail {
             if let What::Column(column) = by.what
                 && columns.iter().all(|c| c.0 != column)
             {
-                let values = self
-                    .column(account, id, column, &found.index, &uids, &mut telling)
-                    .await?;
+                let of = (account, id, found.uid_validity, column);
+                let values = self.column(of, &found.index, &uids, &mut telling).await?;
                 columns.push((column, values));
             }
         }
@@ -182,10 +184,8 @@ impl Mail {
         }
         let mut columns = Vec::new();
         for column in wanted {
-            columns.push(
-                self.column(account, id, column, &found.index, &uids, &mut telling)
-                    .await?,
-            );
+            let of = (account, id, found.uid_validity, column);
+            columns.push(self.column(of, &found.index, &uids, &mut telling).await?);
         }
         let (rows, highest_modseq) = (found.rows, found.highest_modseq);
         let threads = blocking(move || {
@@ -237,7 +237,8 @@ impl Mail {
             }
             request.from_uid = page.next_uid;
         }
-        let (_, index) = self.accounts.view(account, id, 0).await?;
+        let (state, index) = self.accounts.view(account, id, 0).await?;
+        let uid_validity = state.mailbox(id)?.uid_validity;
         let rows = index
             .ranges(&ranges)
             .map(|(chunk, at)| Row {
@@ -249,6 +250,7 @@ impl Mail {
         Ok(Found {
             rows,
             index,
+            uid_validity,
             highest_modseq,
         })
     }

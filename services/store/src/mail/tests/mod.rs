@@ -7,6 +7,7 @@ mod model;
 mod recipients;
 mod resync;
 mod searching;
+mod sorting;
 mod threads;
 
 use std::sync::Arc;
