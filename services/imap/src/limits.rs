@@ -65,3 +65,5 @@ pub(crate) const WATCH_PAUSE: (Duration, Duration) = (Duration::from_millis(50),
 
 /// Octets of what a client says it is that are kept: the store keeps no more.
 pub(crate) const CLIENT_ID: usize = 256;
+/// Mailboxes that one ESEARCH searches (RFC 7377 §2.4): all that an account may have in the store.
+pub(crate) const SEARCHED_MAILBOXES: usize = 10_000;

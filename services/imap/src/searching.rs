@@ -110,6 +110,17 @@ pub(crate) fn asks_modseq(key: &SearchKey) -> bool {
     }
 }
 
+/// Whether messages are asked for by their sequence numbers.
+pub(crate) fn asks_numbers(key: &SearchKey) -> bool {
+    match key {
+        SearchKey::Numbers(_) => true,
+        SearchKey::And(keys) => keys.iter().any(asks_numbers),
+        SearchKey::Or(a, b) => asks_numbers(a) || asks_numbers(b),
+        SearchKey::Not(key) => asks_numbers(key),
+        _ => false,
+    }
+}
+
 /// Only messages with these UIDs.
 pub(crate) fn within(set: &NumberSet, key: StoreKey) -> StoreKey {
     let uids = StoreKey {

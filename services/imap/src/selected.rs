@@ -9,6 +9,7 @@ use mox_proto::mail::v1::{Column, ListChangesRequest, ListChangesResponse, ListR
 
 use crate::Shared;
 use crate::connection::Connection;
+use crate::contexts::Contexts;
 use crate::enabled::Enabled;
 use crate::limits;
 use crate::names;
@@ -44,6 +45,10 @@ pub(crate) struct Selected {
     pub saved: NumberSet,
     /// Modification sequences of changes whose outcome the client was told in the answer to its command, ascending.
     pub told: Vec<u64>,
+    /// What the client wants to be told of (RFC 5465).
+    pub events: Events,
+    /// Search results that are kept current (RFC 5267).
+    pub contexts: Contexts,
     /// Flags that were told to exist here: keywords.
     keywords: Vec<String>,
     /// New messages.
@@ -52,6 +57,33 @@ pub(crate) struct Selected {
     vanished: NumberSet,
     /// Messages with new flags, by UID.
     changed: BTreeMap<u32, Changed>,
+}
+
+/// Events that are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Events {
+    pub new: bool,
+    pub expunge: bool,
+    pub flags: bool,
+}
+
+impl Events {
+    pub(crate) const ALL: Self = Self {
+        new: true,
+        expunge: true,
+        flags: true,
+    };
+    pub(crate) const NONE: Self = Self {
+        new: false,
+        expunge: false,
+        flags: false,
+    };
+}
+
+impl Default for Events {
+    fn default() -> Self {
+        Self::ALL
+    }
 }
 
 /// What a message's flags are now.
@@ -157,11 +189,37 @@ impl Selected {
             uid_next: mailbox.uid_next,
             saved: NumberSet::default(),
             told: Vec::new(),
+            events: Events::ALL,
+            contexts: Contexts::default(),
             keywords: mailbox.keywords.clone(),
             arrived: NumberSet::default(),
             vanished: NumberSet::default(),
             changed: BTreeMap::new(),
         }
+    }
+
+    /// One that is not opened, for what a search says of UIDs there.
+    pub(crate) fn unopened(mailbox: &Mailbox, enabled: Enabled) -> Self {
+        let mut selected = Self::closed(mailbox, true);
+        selected.enabled = enabled;
+        if let Some(last) = mailbox.uid_next.checked_sub(1).filter(|last| *last > 0) {
+            selected.view.push(last);
+        }
+        selected
+    }
+
+    /// New messages that [`Selected::tell`] will tell.
+    pub(crate) fn arriving(&self) -> NumberSet {
+        if self.events.new {
+            self.arrived.clone()
+        } else {
+            NumberSet::default()
+        }
+    }
+
+    /// Messages of the view that are gone.
+    pub(crate) fn gone(&self) -> &NumberSet {
+        &self.vanished
     }
 
     /// Whether the client was told everything up to [`Selected::highest`].
@@ -320,6 +378,9 @@ impl Selected {
     /// Takes in rows that changed after `since`.
     fn note_rows(&mut self, rows: &Rows, since: u64) {
         for row in rows::iter(rows) {
+            if row.modseq > since && row.uid <= self.view.last_uid() {
+                self.contexts.touch(row.uid);
+            }
             if row.uid > self.view.last_uid() {
                 if self.arrived.last().is_none_or(|last| last < row.uid) {
                     self.arrived.push(row.uid);
@@ -340,18 +401,23 @@ impl Selected {
     /// Tells what changed, and brings the view to it. Expunged messages stay in it until they may be told.
     pub(crate) fn tell(&mut self, views: &Interner, may_expunge: bool, out: &mut BytesMut) {
         let before = (self.view.count(), self.view.last_uid());
-        if may_expunge && !self.vanished.is_empty() {
+        if may_expunge && self.events.expunge && !self.vanished.is_empty() {
             let vanished = std::mem::take(&mut self.vanished);
             self.tell_gone(&vanished, out);
         }
-        if !self.arrived.is_empty() {
+        if self.events.new && !self.arrived.is_empty() {
             for uid in std::mem::take(&mut self.arrived).iter() {
                 self.view.push(uid);
+                self.contexts.touch(uid);
             }
             // RFC 3501 §7.3.1. \Recent is never set, so RECENT stays what it was: 0.
             numbered(out, self.view.count(), b" EXISTS\r\n");
         }
-        for (uid, changed) in std::mem::take(&mut self.changed) {
+        let changed = match self.events.flags {
+            true => std::mem::take(&mut self.changed),
+            false => BTreeMap::new(),
+        };
+        for (uid, changed) in changed {
             self.announce(&changed.keywords, out);
             let flags = notices::Flags {
                 uid,

@@ -16,6 +16,8 @@ use crate::commands;
 use crate::connection::Connection;
 use crate::enabled::{Enabled, Extension};
 use crate::limits;
+use crate::news::{self, Moment};
+use crate::notify::Notify;
 use crate::reply::{Failed, Outcome, Reply, Stop};
 use crate::selected::Selected;
 use crate::watch::Subscription;
@@ -53,6 +55,8 @@ pub(crate) struct Session {
     pub metadata_modseq: Option<u64>,
     /// The session's own changes of annotations since then.
     pub own_metadata: Vec<u64>,
+    /// What the client wants to be told of, once it said so (RFC 5465).
+    pub notify: Option<Box<Notify>>,
     pub failed_logins: u32,
     /// What the client says it is, until it logs in.
     pub client_id: String,
@@ -67,6 +71,12 @@ enum Input {
     Failure(Failure),
     /// A literal that is too large, and was declined.
     Declined(String),
+}
+
+/// Why waiting ended.
+enum Woken {
+    Input,
+    News,
 }
 
 impl Session {
@@ -93,6 +103,7 @@ impl Session {
             compressed: false,
             metadata_modseq: None,
             own_metadata: Vec::new(),
+            notify: None,
             failed_logins: 0,
             client_id: String::new(),
             bad_commands: 0,
@@ -222,24 +233,46 @@ impl Session {
         } else {
             limits::INACTIVE_BEFORE_LOGIN
         };
+        let ends = tokio::time::Instant::now() + limit;
+        loop {
+            if let Woken::Input = self.wait(ends).await? {
+                return Ok(());
+            }
+            // In a box, as in IDLE: what waits for long is kept small.
+            Box::pin(news::tell_waiting(self, Moment::Between)).await?;
+            self.connection.flush().await?;
+            self.connection.shrink();
+        }
+    }
+
+    /// Waits for input, or for something that a client is to be told without having asked now.
+    async fn wait(&mut self, ends: tokio::time::Instant) -> Result<Woken, Stop> {
+        let seen = match &self.notify {
+            Some(_) if news::is_due(self) => return Ok(Woken::News),
+            Some(_) => news::seen(self),
+            None => u64::MAX,
+        };
         let Self {
             connection,
             login,
             shutdown,
             ..
         } = self;
-        let revoked = async {
+        let hint = async {
             match login {
-                Some(login) => login.subscription.changed(u64::MAX).await,
+                Some(login) => login.subscription.changed(seen).await,
                 None => std::future::pending().await,
             }
         };
         tokio::select! {
             biased;
             () = shutdown.begun() => Err(Stop::Bye("The server is shutting down, try again later".into())),
-            filled = connection.fill(limits::COMMAND_ROOM) => filled,
-            _ = revoked => Err(Stop::Bye("This session has ended, please log in again".into())),
-            () = tokio::time::sleep(limit) => Err(Stop::Bye("Inactive for too long".into())),
+            filled = connection.fill(limits::COMMAND_ROOM) => filled.map(|()| Woken::Input),
+            hint = hint => match hint.revoked {
+                true => Err(Stop::Bye("This session has ended, please log in again".into())),
+                false => Ok(Woken::News),
+            },
+            () = tokio::time::sleep_until(ends) => Err(Stop::Bye("Inactive for too long".into())),
         }
     }
 
@@ -298,47 +331,11 @@ impl Session {
         {
             return Err(stop);
         }
-        match self.report(name).await {
+        match Box::pin(news::tell(self, Moment::Command(name))).await {
             Ok(()) => Ok(self.with_highest_modseq(reply)),
             Err(Failed::Reply(_)) => Ok(reply),
             Err(Failed::Stop(stop)) => Err(stop),
         }
-    }
-
-    /// Tells what changed in the selected mailbox, as far as the command that ends here allows.
-    async fn report(&mut self, name: &'static str) -> Result<(), Failed> {
-        let (Some(selected), Some(login)) = (&mut self.selected, &self.login) else {
-            return Ok(());
-        };
-        // RFC 9051 §7.5.1: sequence numbers must not change under a command that uses them.
-        let may_expunge = !matches!(name, "FETCH" | "STORE" | "SEARCH" | "SORT" | "THREAD");
-        // The hint may be late, which is well for what only happens to be a chance to tell. A client that asks, or
-        // has changed something, is told what is true now.
-        let must_ask = !matches!(
-            name,
-            "FETCH"
-                | "UID FETCH"
-                | "SEARCH"
-                | "UID SEARCH"
-                | "SORT"
-                | "UID SORT"
-                | "THREAD"
-                | "UID THREAD"
-                | ""
-                | "SELECT"
-                | "EXAMINE"
-        );
-        let hint = login.subscription.hint();
-        if hint.revoked {
-            return Err(Stop::Bye("This session has ended, please log in again".into()).into());
-        }
-        if must_ask || hint.modseq > selected.modseq {
-            return selected
-                .update(&self.shared, &login.token, may_expunge, &mut self.connection)
-                .await;
-        }
-        selected.tell(&self.shared.views, may_expunge, &mut self.connection.out);
-        Ok(())
     }
 
     /// RFC 7162 §3.2.7, §3.2.9: the reply to a command that removed messages has the mailbox's highest modification
@@ -387,11 +384,13 @@ impl Session {
             compressed: _,
             metadata_modseq,
             own_metadata,
+            notify,
             failed_logins: _,
             client_id,
             bad_commands: _,
         } = self;
         *selected = None;
+        *notify = None;
         *enabled = Enabled::default();
         *names = Names::default();
         *metadata_modseq = None;

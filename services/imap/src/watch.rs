@@ -2,7 +2,8 @@
 //! tokens.
 //!
 //! A session subscribes with its token, and reads the highest modification sequence of its account from a watch
-//! channel. When the stream breaks, it is opened again with growing pauses and every session subscribed again; the
+//! channel. The store says which mailboxes changed, if they are few: a session that is only interested in another one is
+//! not woken. When the stream breaks, it is opened again with growing pauses and every session subscribed again; the
 //! store's first answer to each carries the modification sequence of then, so nothing is missed.
 
 use std::collections::{HashMap, HashSet};
@@ -35,6 +36,46 @@ pub(crate) struct Hint {
 struct Entry {
     token: Bytes,
     hint: watch::Sender<Hint>,
+    /// The highest modification sequence that was heard of, whatever it was of.
+    heard: u64,
+    interest: Interested,
+}
+
+/// What a session wants to be woken for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Interest<'i> {
+    /// Its end.
+    Nothing,
+    /// Changes of a mailbox, by id.
+    Mailbox(&'i Bytes),
+    /// All changes.
+    Account,
+}
+
+/// [`Interest`], to keep.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Interested {
+    Nothing,
+    Mailbox(Bytes),
+    Account,
+}
+
+impl Interested {
+    fn is(&self, interest: Interest<'_>) -> bool {
+        match (self, interest) {
+            (Self::Nothing, Interest::Nothing) | (Self::Account, Interest::Account) => true,
+            (Self::Mailbox(ours), Interest::Mailbox(id)) => ours == id,
+            _ => false,
+        }
+    }
+
+    fn of(interest: Interest<'_>) -> Self {
+        match interest {
+            Interest::Nothing => Self::Nothing,
+            Interest::Mailbox(id) => Self::Mailbox(id.clone()),
+            Interest::Account => Self::Account,
+        }
+    }
 }
 
 struct Table {
@@ -57,12 +98,27 @@ pub(crate) struct Subscription {
     id: u64,
     hub: Hub,
     hint: watch::Receiver<Hint>,
+    interest: Interested,
 }
 
 impl Subscription {
     /// The latest.
     pub(crate) fn hint(&self) -> Hint {
         *self.hint.borrow()
+    }
+
+    /// Says what the session wants to be woken for. When that changes, what was heard before may be of it, and is hinted
+    /// at again.
+    pub(crate) fn interest(&mut self, interest: Interest<'_>) {
+        if self.interest.is(interest) {
+            return;
+        }
+        self.interest = Interested::of(interest);
+        if let Some(entry) = self.hub.0.sessions.lock().get_mut(&self.id) {
+            entry.interest = self.interest.clone();
+            let heard = entry.heard;
+            raise(&entry.hint, heard, false);
+        }
     }
 
     /// Waits for a hint of changes behind `modseq`, or of the end of the session. Cancelling loses nothing.
@@ -106,12 +162,19 @@ impl Hub {
     pub(crate) fn subscribe(&self, token: Bytes) -> Subscription {
         let id = self.0.next.fetch_add(1, Ordering::Relaxed);
         let (sender, hint) = watch::channel(Hint::default());
-        self.0.sessions.lock().insert(id, Entry { token, hint: sender });
+        let entry = Entry {
+            token,
+            hint: sender,
+            heard: 0,
+            interest: Interested::Account,
+        };
+        self.0.sessions.lock().insert(id, entry);
         let _ = self.0.changes.send(Change::Subscribe(id));
         Subscription {
             id,
             hub: self.clone(),
             hint,
+            interest: Interested::Account,
         }
     }
 }
@@ -126,13 +189,17 @@ impl Table {
     }
 
     fn tell(&self, told: &WatchResponse) {
-        if let Some(entry) = self.sessions.lock().get(&told.id) {
-            entry.hint.send_if_modified(|hint| {
-                let before = *hint;
-                hint.modseq = hint.modseq.max(told.modseq);
-                hint.revoked |= told.revoked;
-                *hint != before
-            });
+        if let Some(entry) = self.sessions.lock().get_mut(&told.id) {
+            // What is said of mailboxes holds from there on; what was missed before may be of any.
+            let known = !told.mailboxes.is_empty() && told.since <= entry.heard;
+            let concerned = match &entry.interest {
+                Interested::Account => true,
+                Interested::Nothing => false,
+                Interested::Mailbox(id) => !known || told.mailboxes.contains(id),
+            };
+            entry.heard = entry.heard.max(told.modseq);
+            let modseq = if concerned { told.modseq } else { 0 };
+            raise(&entry.hint, modseq, told.revoked);
         }
     }
 
@@ -143,6 +210,15 @@ impl Table {
             ..WatchResponse::default()
         });
     }
+}
+
+fn raise(hint: &watch::Sender<Hint>, modseq: u64, revoked: bool) {
+    hint.send_if_modified(|hint| {
+        let before = *hint;
+        hint.modseq = hint.modseq.max(modseq);
+        hint.revoked |= revoked;
+        *hint != before
+    });
 }
 
 type Weak = std::sync::Weak<Table>;
@@ -266,5 +342,64 @@ async fn renew(table: Weak, store: Channel) {
                 Err(status) => tracing::warn!(error = %status, "renewing sessions failed, trying again later"),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hub() -> (Hub, mpsc::UnboundedReceiver<Change>) {
+        let (changes, receiver) = mpsc::unbounded_channel();
+        let table = Table {
+            next: AtomicU64::new(1),
+            sessions: Mutex::default(),
+            changes,
+        };
+        (Hub(Arc::new(table)), receiver)
+    }
+
+    fn told(id: u64, since: u64, modseq: u64, mailboxes: &[&'static [u8]]) -> WatchResponse {
+        WatchResponse {
+            id,
+            modseq,
+            since,
+            mailboxes: mailboxes.iter().map(|m| Bytes::from_static(m)).collect(),
+            ..WatchResponse::default()
+        }
+    }
+
+    #[test]
+    fn a_session_hears_of_what_concerns_it() {
+        let (hub, _receiver) = hub();
+        let mut session = hub.subscribe(Bytes::new());
+        let id = session.id;
+        let mailbox = Bytes::from_static(b"a");
+        hub.0.tell(&told(id, 0, 5, &[]));
+        assert_eq!(session.hint().modseq, 5);
+        session.interest(Interest::Mailbox(&mailbox));
+        hub.0.tell(&told(id, 5, 6, &[b"b"]));
+        assert_eq!(session.hint().modseq, 5, "not of ours");
+        hub.0.tell(&told(id, 6, 7, &[b"b", b"a"]));
+        assert_eq!(session.hint().modseq, 7);
+        // Something was missed before.
+        hub.0.tell(&told(id, 8, 9, &[b"b"]));
+        assert_eq!(session.hint().modseq, 9);
+        hub.0.tell(&told(id, 9, 10, &[b"b"]));
+        assert_eq!(session.hint().modseq, 9);
+        // Another mailbox: what was heard may have been of it.
+        session.interest(Interest::Mailbox(&Bytes::from_static(b"b")));
+        assert_eq!(session.hint().modseq, 10);
+        session.interest(Interest::Nothing);
+        hub.0.tell(&told(id, 10, 11, &[]));
+        assert_eq!(
+            session.hint(),
+            Hint {
+                modseq: 10,
+                revoked: false
+            }
+        );
+        hub.0.revoke(id);
+        assert!(session.hint().revoked);
     }
 }

@@ -106,6 +106,42 @@ pub(super) async fn run(session: &mut Session, fetch: &Fetch, uid: bool) -> Outc
     })
 }
 
+/// Tells items of messages that the client did not ask for now, but to be told of as they come (RFC 5465 §5.2, §7). They
+/// stay as seen as they were: nobody looks at them yet.
+pub(crate) async fn tell(session: &mut Session, set: &NumberSet, items: &[FetchItem]) -> Result<(), Failed> {
+    if set.is_empty() {
+        return Ok(());
+    }
+    let mut plan = Plan::new(items, true, session.enabled);
+    plan.sets_seen = false;
+    let token = session.token()?;
+    let shared = session.shared.clone();
+    let Session {
+        selected: Some(selected),
+        connection,
+        enabled,
+        ..
+    } = session
+    else {
+        return Ok(());
+    };
+    let mut run = Run {
+        shared: &shared,
+        token,
+        selected,
+        connection,
+        plan,
+        flags: FlagWriter::new(*enabled),
+        undecodable: 0,
+    };
+    if run.plan.parts() == 0 {
+        run.rows(set).await?;
+    } else {
+        run.messages(set).await?;
+    }
+    Ok(())
+}
+
 /// Those of the messages that changed since (RFC 7162 §3.1.4.1); what vanished of what was asked for is told (§3.2.6).
 async fn since(session: &mut Session, fetch: &Fetch, modseq: u64, set: &NumberSet) -> Result<NumberSet, Failed> {
     let token = session.token()?;

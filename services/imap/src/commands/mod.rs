@@ -3,6 +3,7 @@
 mod acl;
 pub(crate) mod append;
 pub(crate) mod authenticate;
+mod cancel;
 pub(crate) mod capability;
 mod close;
 mod compress;
@@ -12,7 +13,7 @@ mod delete;
 mod enable;
 mod examine;
 mod expunge;
-mod fetch;
+pub(crate) mod fetch;
 mod id;
 mod idle;
 mod list;
@@ -20,8 +21,10 @@ mod login;
 mod logout;
 mod lsub;
 pub(crate) mod metadata;
+mod multisearch;
 mod namespace;
 mod noop;
+mod notify;
 mod offered;
 mod quota;
 mod rename;
@@ -40,6 +43,7 @@ mod unselect;
 use mox_imap_proto::{Command, NumberSet, SequenceSet};
 
 use crate::limits;
+use crate::names;
 use crate::reply::{Failed, Outcome, Reply};
 use crate::selected::Selected;
 use crate::session::Session;
@@ -47,6 +51,9 @@ use crate::session::Session;
 /// Runs a command up to its tagged reply.
 pub(crate) async fn run(session: &mut Session, tag: &str, command: Command) -> Outcome {
     offered::check(session, &command)?;
+    if let Some(notify) = &mut session.notify {
+        notify.own = own_names(&command);
+    }
     // Each in a box of its own, so that IDLE, which thousands may be in at once, takes no more room than it needs.
     match command {
         Command::Capability => Ok(capability::run(session)),
@@ -96,10 +103,23 @@ pub(crate) async fn run(session: &mut Session, tag: &str, command: Command) -> O
         Command::Move(copy, uid) => Box::pin(copy::run(session, tag, &copy, uid, copy::Kind::Move)).await,
         Command::Sort(sort, uid) => Box::pin(sort::run(session, tag, &sort, uid)).await,
         Command::Thread(thread, uid) => Box::pin(thread::run(session, tag, &thread, uid)).await,
-        Command::MultiSearch(_) | Command::CancelUpdate(_) | Command::Notify(_) => {
-            Err(Reply::bad("This command is not offered").into())
-        }
+        Command::MultiSearch(search) => Box::pin(multisearch::run(session, tag, &search)).await,
+        Command::CancelUpdate(tags) => cancel::run(session, &tags),
+        Command::Notify(asked) => Box::pin(notify::run(session, &asked)).await,
     }
+}
+
+/// Names of mailboxes, as clients see them, that a command changes by itself (RFC 5465 §5: the client knows); an empty one
+/// for the server.
+fn own_names(command: &Command) -> Vec<String> {
+    let names: &[&String] = match command {
+        Command::Create { mailbox, .. } => &[mailbox],
+        Command::Delete(mailbox) | Command::Subscribe(mailbox) | Command::Unsubscribe(mailbox) => &[mailbox],
+        Command::Rename { from, to } => &[from, to],
+        Command::SetMetadata(set) => &[&set.mailbox],
+        _ => &[],
+    };
+    names.iter().map(|name| names::shown(&names::kept(name))).collect()
 }
 
 /// The UIDs that a set means: those of them that the client was told of.

@@ -72,12 +72,14 @@ fn needs(command: &Command) -> Vec<&'static str> {
         Command::Quota(_) => vec!["QUOTA"],
         Command::Compress(_) => vec!["COMPRESS=DEFLATE"],
         Command::Unauthenticate => vec!["UNAUTHENTICATE"],
+        Command::Sort(sort, _) if sort.returns.is_some() => vec!["SORT", "ESORT"],
         Command::Sort(..) => vec!["SORT"],
-        Command::Thread(thread, _) => vec![match thread.algorithm {
-            Algorithm::OrderedSubject => "THREAD=ORDEREDSUBJECT",
-            Algorithm::References => "THREAD=REFERENCES",
-        }],
+        Command::Thread(thread, _) => match thread.algorithm {
+            Algorithm::OrderedSubject => vec!["THREAD=ORDEREDSUBJECT"],
+            Algorithm::References => vec!["THREAD=REFERENCES"],
+        },
         Command::MultiSearch(_) => vec!["MULTISEARCH"],
+        Command::CancelUpdate(_) => vec!["CONTEXT=SEARCH"],
         Command::Notify(_) => vec!["NOTIFY"],
         Command::Create { special_use, .. } if !special_use.is_empty() => vec!["CREATE-SPECIAL-USE"],
         Command::List(list) => of_list(list),

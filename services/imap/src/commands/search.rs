@@ -7,6 +7,7 @@ use mox_imap_proto::write::put_number;
 use mox_proto::mail::v1::{Column, ListRowsRequest, SearchRequest};
 
 use crate::commands::{Limited, limit, uid_required};
+use crate::contexts;
 use crate::enabled::Extension;
 use crate::esearch::{self, Results};
 use crate::limits;
@@ -38,8 +39,10 @@ async fn answer(session: &mut Session, tag: &str, search: &Search, uid: bool) ->
         // RFC 6855 §3.
         return Err(Reply::bad("With UTF8=ACCEPT, everything is UTF-8 and no charset is named").into());
     }
-    if search.returns.is_some_and(|r| r.update) {
-        return Err(Reply::bad("CONTEXT=SEARCH is not offered").into());
+    let updates = search.returns.is_some_and(|r| r.update);
+    if updates && session.selected()?.contexts.has(tag) {
+        // RFC 5267 §4.3.
+        return Err(Reply::bad("A result with this tag is being kept current").into());
     }
     let asks_modseq = asks_modseq(&search.key);
     if asks_modseq {
@@ -65,6 +68,10 @@ async fn answer(session: &mut Session, tag: &str, search: &Search, uid: bool) ->
         _ => modseq.filter(|_| asks_modseq),
     };
     let selected = session.selected()?;
+    let context = match updates {
+        true => Some((translate(&search.key, selected)?, uids.clone())),
+        false => None,
+    };
     let found = if uid { uids } else { selected.view.numbers_of(&uids) };
     match returns {
         None => write_all(session, &found, modseq).await?,
@@ -79,6 +86,11 @@ async fn answer(session: &mut Session, tag: &str, search: &Search, uid: bool) ->
                 .into());
         }
         session.selected_mut()?.saved = kept;
+    }
+    if let (Some((key, uids)), Some(selected)) = (context, &mut session.selected) {
+        let found = contexts::Found::Set(uids);
+        let out = &mut session.connection.out;
+        contexts::keep(selected, tag, uid, key, &search.update_items, found, out);
     }
     let reply = Reply::ok("Done");
     Ok(match limited {

@@ -9,6 +9,7 @@ use mox_proto::mail::v1::{SearchKey, SortBy, SortCriterion, SortRequest};
 use crate::Shared;
 use crate::commands::{limit, uid_required};
 use crate::connection::Connection;
+use crate::contexts::{self, Found};
 use crate::enabled::Extension;
 use crate::esearch::{self, Results};
 use crate::progress::Progress;
@@ -25,12 +26,18 @@ pub(super) async fn run(session: &mut Session, tag: &str, sort: &Sort, uid: bool
         // RFC 5182 has it for SEARCH; a set does not keep an order.
         return Err(Reply::bad("SAVE is a return option of SEARCH").into());
     }
+    let updates = sort.returns.is_some_and(|r| r.update);
+    if updates && session.selected()?.contexts.has(tag) {
+        // RFC 5267 §4.3.
+        return Err(Reply::bad("A result with this tag is being kept current").into());
+    }
     let asks_modseq = asks_modseq(&sort.key);
     if asks_modseq {
         session.enable(Extension::CondStore);
     }
     let selected = session.selected()?;
-    let key = within(&limit(selected.view.uids()).set, translate(&sort.key, selected)?);
+    let asked = translate(&sort.key, selected)?;
+    let key = within(&limit(selected.view.uids()).set, asked.clone());
     let id = selected.id.clone();
     let (shared, token) = (session.shared.clone(), session.token()?);
     let mut progress = Progress::new(tag, 0);
@@ -39,14 +46,19 @@ pub(super) async fn run(session: &mut Session, tag: &str, sort: &Sort, uid: bool
     let modseq = Some(found.modseq).filter(|_| asks_modseq && !found.uids.is_empty());
     // What was expunged meanwhile was not told yet; what came meanwhile was left out.
     let view = &session.selected()?.view;
-    if uid {
-        found.uids.retain(|uid| view.number_of(*uid).is_some());
-    } else {
+    found.uids.retain(|uid| view.number_of(*uid).is_some());
+    let context = updates.then(|| found.uids.clone());
+    if !uid {
         found.uids = found.uids.iter().filter_map(|uid| view.number_of(*uid)).collect();
     }
     match sort.returns {
         None => write_all(&mut session.connection, &found.uids, modseq).await?,
         Some(returns) => write_extended(session, tag, uid, &returns, &found.uids, modseq),
+    }
+    if let (Some(uids), Some(selected)) = (context, &mut session.selected) {
+        let found = Found::Ordered(sort.criteria.clone(), uids);
+        let out = &mut session.connection.out;
+        contexts::keep(selected, tag, uid, asked, &sort.update_items, found, out);
     }
     Ok(Reply::ok("Done"))
 }
