@@ -460,7 +460,7 @@ async fn rows_that_are_older_than_the_index_get_numbers() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
     #[test]
     fn the_index_answers_as_a_scan(seed in any::<u64>()) {
         tokio::runtime::Runtime::new().unwrap().block_on(run(seed))?;
