@@ -1,0 +1,214 @@
+//! DMARC (RFC 9989): whether the domain in From vouches for a message, and what it asks for if not.
+
+use std::sync::Arc;
+
+use mail_auth::common::resolver::ToFqdn as _;
+use mail_auth::dmarc::verify::DmarcParameters;
+use mail_auth::dmarc::{Dmarc, Policy as PolicyTag};
+use mail_auth::{AuthenticatedMessage, DkimOutput, DmarcOutput, DmarcResult, SpfOutput, SpfResult};
+use mox_dns::Status;
+
+use crate::answers::Answers;
+use crate::spf;
+
+/// RFC 8601 §2.7 with RFC 9989 §9.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Outcome {
+    /// There is no policy, or no single domain in From.
+    #[default]
+    None,
+    /// The domain vouches for it.
+    Pass,
+    /// It does not.
+    Fail,
+    /// It could not be found out now.
+    TempError,
+    /// The policy can't be understood.
+    PermError,
+}
+
+impl Outcome {
+    /// As in header fields.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Pass => "pass",
+            Self::Fail => "fail",
+            Self::TempError => "temperror",
+            Self::PermError => "permerror",
+        }
+    }
+}
+
+/// What the domain asks for when a message fails (RFC 9989 §4.7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Policy {
+    /// Nothing.
+    #[default]
+    None,
+    /// To be suspicious.
+    Quarantine,
+    /// To refuse it.
+    Reject,
+}
+
+impl Policy {
+    /// As in records.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Quarantine => "quarantine",
+            Self::Reject => "reject",
+        }
+    }
+}
+
+/// What was found out.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Verdict {
+    /// The answer.
+    pub outcome: Outcome,
+    /// Of From, as A-labels. "" if there is none, or several.
+    pub domain: String,
+    /// Where the policy is published: the domain itself, or one above it.
+    pub policy_domain: String,
+    /// To be applied on failure: `p`, `sp` or `np` as the domain has it, one step milder with `t=y`.
+    pub policy: Policy,
+    /// SPF passed for an aligned domain.
+    pub spf_aligned: bool,
+    /// A signature of an aligned domain is valid.
+    pub dkim_aligned: bool,
+    /// The policy.
+    pub record: Option<Arc<Dmarc>>,
+    /// Of the policy.
+    pub status: Status,
+}
+
+/// The names at which policies for a domain may be (RFC 9989 §4.10): of the domain, then of its last seven labels, and so
+/// on up.
+#[must_use]
+pub fn policy_names(domain: &str) -> Vec<String> {
+    let fqdn = domain.to_fqdn();
+    let labels: Vec<&str> = fqdn.split('.').filter(|label| !label.is_empty()).collect();
+    let mut names = Vec::new();
+    if labels.len() < 2 {
+        return names;
+    }
+    let mut count = labels.len();
+    loop {
+        names.push(format!("_dmarc.{}.", labels[labels.len() - count..].join(".")));
+        count = match count {
+            1 => return names,
+            8.. => 7,
+            _ => count - 1,
+        };
+    }
+}
+
+/// Evaluates a message. `mail_from_domain` is what SPF was asked for.
+pub(crate) async fn verify(
+    answers: &Answers,
+    message: &AuthenticatedMessage<'_>,
+    dkim: &[DkimOutput<'_>],
+    mail_from_domain: &str,
+    spf: &spf::Verdict,
+) -> Verdict {
+    let spf = SpfOutput::new(mail_from_domain.to_owned()).with_result(match spf.outcome {
+        spf::Outcome::Pass => SpfResult::Pass,
+        spf::Outcome::Fail => SpfResult::Fail,
+        spf::Outcome::SoftFail => SpfResult::SoftFail,
+        spf::Outcome::Neutral => SpfResult::Neutral,
+        spf::Outcome::TempError => SpfResult::TempError,
+        spf::Outcome::PermError => SpfResult::PermError,
+        spf::Outcome::None => SpfResult::None,
+    });
+    for from in &message.from {
+        if let Some((_, domain)) = from.rsplit_once('@') {
+            answers.register(policy_names(domain));
+        }
+    }
+    answers.register(policy_names(mail_from_domain));
+    for signature in dkim.iter().filter_map(DkimOutput::signature) {
+        answers.register(policy_names(&signature.d));
+    }
+    let output = loop {
+        let params = DmarcParameters::new(message, dkim, mail_from_domain, &spf);
+        let out = answers.authenticator().verify_dmarc(answers.parameters(params)).await;
+        if !answers.ask().await {
+            break out;
+        }
+    };
+    verdict(answers, &output).await
+}
+
+async fn verdict(answers: &Answers, output: &DmarcOutput) -> Verdict {
+    let domain = output.domain().to_owned();
+    let outcome = match output.result() {
+        DmarcResult::Pass => Outcome::Pass,
+        DmarcResult::Fail(_) => Outcome::Fail,
+        DmarcResult::TempError(_) => Outcome::TempError,
+        DmarcResult::PermError(_) => Outcome::PermError,
+        DmarcResult::None => Outcome::None,
+    };
+    let names = policy_names(&domain);
+    let record = output.dmarc_record_cloned();
+    let place = record.as_ref().and_then(|record| {
+        let here = |name: &&String| answers.dmarc(name).is_some_and(|found| Arc::ptr_eq(&found, record));
+        names.iter().find(here)
+    });
+    let mut tag = output.policy();
+    if let (Some(record), Some(place)) = (&record, place)
+        && Some(place) != names.first()
+        && record.np != record.sp
+        && record.p != PolicyTag::Unspecified
+        && answers.exists(&domain).await == Some(false)
+    {
+        // RFC 9989 §4.7: "np" is for names that don't exist.
+        tag = match (record.np, record.t) {
+            (PolicyTag::Reject, true) => PolicyTag::Quarantine,
+            (PolicyTag::Quarantine, true) => PolicyTag::None,
+            (policy, _) => policy,
+        };
+    }
+    Verdict {
+        outcome,
+        policy_domain: place
+            .and_then(|name| name.strip_prefix("_dmarc."))
+            .map(|name| name.trim_end_matches('.').to_owned())
+            .unwrap_or_default(),
+        policy: match tag {
+            PolicyTag::Reject => Policy::Reject,
+            PolicyTag::Quarantine => Policy::Quarantine,
+            PolicyTag::None | PolicyTag::Unspecified => Policy::None,
+        },
+        spf_aligned: *output.spf_result() == DmarcResult::Pass,
+        dkim_aligned: *output.dkim_result() == DmarcResult::Pass,
+        record,
+        status: answers.status(names),
+        domain,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn policies_are_looked_for_upwards() {
+        assert_eq!(
+            policy_names("a.b.Example.org"),
+            [
+                "_dmarc.a.b.example.org.",
+                "_dmarc.b.example.org.",
+                "_dmarc.example.org.",
+                "_dmarc.org."
+            ]
+        );
+        let deep = policy_names("1.2.3.4.5.6.7.8.9.10.example.org");
+        assert_eq!(deep.len(), 8);
+        assert_eq!(deep[1], "_dmarc.6.7.8.9.10.example.org.");
+        assert!(policy_names("localhost").is_empty());
+    }
+}
