@@ -1,12 +1,26 @@
-//! What is found out about a message's sender: the place of SPF, DKIM, DMARC and DNS blocklists.
+//! What is found out about a message's sender: iprev, SPF, DKIM, ARC and DMARC (`mox_mailauth`).
 //!
-//! Nothing is looked up as yet: every finding is "unknown", which decides nothing.
+//! In developer's mode nobody is asked, and every finding is "unknown", which decides nothing. Otherwise all questions
+//! together have one bound in time: a DNS that does not answer makes temporary errors of the findings, and holds no mail
+//! up for longer.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use mox_proto::delivery::v1::Validation;
+use mox_dns::Resolver;
+use mox_mailauth::message::Verdicts;
+use mox_mailauth::results::Results;
+use mox_mailauth::{dmarc, iprev, message, organizational_domain, spf};
+use mox_message::HeaderSummary;
+use mox_proto::delivery::v1::{DmarcPolicy, DmarcResult, Validation};
 use mox_service::ConnInfo;
+use mox_smtp::{Path, PathHost};
 use mox_spool::Message;
+use tokio::time::{Instant, timeout_at};
 
+use crate::limits;
 use crate::transaction::Transaction;
 
 /// What was found out.
@@ -14,16 +28,264 @@ use crate::transaction::Transaction;
 pub(crate) struct Findings {
     /// Names of the client's address that lead back to it.
     pub iprev_names: Vec<String>,
+    /// There is none, for sure.
+    pub iprev_failed: bool,
     pub ehlo: Validation,
     pub mail_from: Validation,
     pub msg_from: Validation,
+    /// The address in From, if there is exactly one.
+    pub from: String,
+    /// Whose its domain is.
+    pub from_organization: String,
     /// Domains with a valid signature.
     pub dkim_domains: Vec<String>,
+    pub dmarc: DmarcResult,
+    pub dmarc_policy: DmarcPolicy,
     /// Header fields that say so, with their line ends.
     pub header: Bytes,
 }
 
+/// Who says hello, and where.
+pub(crate) struct Client<'a> {
+    pub info: &'a ConnInfo,
+    /// The name in EHLO.
+    pub helo: &'a str,
+    /// Our host name.
+    pub hostname: &'a str,
+    /// Seconds since 1970.
+    pub now: i64,
+}
+
 /// Finds out about a message that was received.
-pub(crate) async fn analyze(_info: &ConnInfo, _transaction: &Transaction, _message: &Message) -> Findings {
-    Findings::default()
+pub(crate) async fn analyze(
+    resolver: Option<&Arc<dyn Resolver>>,
+    client: &Client<'_>,
+    transaction: &Transaction,
+    message: &Message,
+) -> Findings {
+    let Some(resolver) = resolver else {
+        return Findings::default();
+    };
+    let question = Question::new(client, transaction);
+    let deadline = Instant::now() + limits::AUTHENTICATION;
+    let host = async {
+        let found = timeout_at(deadline, iprev::look_up(&**resolver, question.ip)).await;
+        found.unwrap_or(iprev::Verdict {
+            outcome: iprev::Outcome::TempError,
+            ..iprev::Verdict::default()
+        })
+    };
+    let helo = async {
+        match &question.helo_domain {
+            Some(domain) => Some(question.check(resolver, "postmaster", domain, deadline).await),
+            None => None,
+        }
+    };
+    let (host, helo) = tokio::join!(host, helo);
+    let mail_from = match &question.mail_from {
+        Some((localpart, domain)) => Some(question.check(resolver, localpart, domain, deadline).await),
+        None => None,
+    };
+    // RFC 7208 §2.4: without a MAIL FROM, the name in EHLO stands for it.
+    let (envelope, domain) = match (&mail_from, &question.mail_from) {
+        (Some(verdict), Some((_, domain))) => (verdict.clone(), domain.as_str()),
+        _ => (
+            helo.clone().unwrap_or_default(),
+            question.helo_domain.as_deref().unwrap_or_default(),
+        ),
+    };
+    let verify = message::verify(Arc::clone(resolver), message.bytes(), domain, &envelope);
+    let verdicts = match timeout_at(deadline, verify).await {
+        Ok(Ok(verdicts)) => verdicts,
+        Ok(Err(error)) => {
+            tracing::error!(%error, "authenticating a message");
+            late()
+        }
+        Err(_) => late(),
+    };
+    let summary = HeaderSummary::of(&message[..mox_message::header_end(message)]);
+    let from = summary.from_address().map(ToString::to_string).unwrap_or_default();
+    let found = Found {
+        host,
+        helo,
+        mail_from,
+        verdicts,
+    };
+    found.findings(&question, domain, envelope.outcome, from)
+}
+
+/// What is said of a message that could not be looked at in time.
+fn late() -> Verdicts {
+    Verdicts {
+        dmarc: dmarc::Verdict {
+            outcome: dmarc::Outcome::TempError,
+            ..dmarc::Verdict::default()
+        },
+        ..Verdicts::default()
+    }
+}
+
+struct Question<'a> {
+    client: &'a Client<'a>,
+    ip: IpAddr,
+    /// The name in EHLO, if it is a domain.
+    helo_domain: Option<String>,
+    /// Localpart and domain, as A-labels.
+    mail_from: Option<(String, String)>,
+    /// MAIL FROM as header fields have it.
+    address: String,
+}
+
+impl<'a> Question<'a> {
+    fn new(client: &'a Client<'a>, transaction: &Transaction) -> Self {
+        let domain = |path: &Path| match &path.host {
+            PathHost::Domain(domain) => Some((path.localpart.as_str().to_owned(), domain.ascii().to_owned())),
+            // RFC 7208 §4.3: an address literal is no domain that could have a policy.
+            _ => None,
+        };
+        let helo = client.helo.parse::<mox_types::Domain>().ok();
+        Self {
+            client,
+            ip: client.info.remote.ip().to_canonical(),
+            helo_domain: helo.map(|d| d.ascii().to_owned()).filter(|d| d.contains('.')),
+            mail_from: transaction.mail_from.as_ref().and_then(domain),
+            address: transaction.reverse_path(),
+        }
+    }
+
+    async fn check(
+        &self,
+        resolver: &Arc<dyn Resolver>,
+        localpart: &str,
+        domain: &str,
+        deadline: Instant,
+    ) -> spf::Verdict {
+        let query = spf::Query {
+            ip: self.ip,
+            helo: self.client.helo,
+            localpart,
+            domain,
+            receiver: self.client.hostname,
+            now: self.client.now,
+        };
+        let checked = timeout_at(deadline, spf::check_host(&**resolver, &query)).await;
+        checked.unwrap_or(spf::Verdict {
+            outcome: spf::Outcome::TempError,
+            problem: Some("no answer in time".to_owned()),
+            ..spf::Verdict::default()
+        })
+    }
+}
+
+struct Found {
+    host: iprev::Verdict,
+    helo: Option<spf::Verdict>,
+    mail_from: Option<spf::Verdict>,
+    verdicts: Verdicts,
+}
+
+impl Found {
+    fn findings(
+        &self,
+        question: &Question<'_>,
+        envelope_domain: &str,
+        envelope: spf::Outcome,
+        from: String,
+    ) -> Findings {
+        let from_domain = from
+            .rsplit_once('@')
+            .and_then(|(_, domain)| domain.parse::<mox_types::Domain>().ok())
+            .map(|domain| domain.ascii().to_owned())
+            .unwrap_or_default();
+        let from_organization = organizational_domain(&from_domain);
+        let signers: Vec<String> = self.verdicts.signers().map(str::to_owned).collect();
+        let spf_domain = (envelope == spf::Outcome::Pass).then_some(envelope_domain);
+        let verified = || signers.iter().map(String::as_str).chain(spf_domain);
+        let dmarc = &self.verdicts.dmarc;
+        let msg_from = if from_domain.is_empty() {
+            Validation::None
+        } else if verified().any(|d| d.eq_ignore_ascii_case(&from_domain)) {
+            Validation::Strict
+        } else if dmarc.outcome == dmarc::Outcome::Pass {
+            Validation::Dmarc
+        } else if verified().any(|d| organizational_domain(d) == from_organization) {
+            Validation::Relaxed
+        } else {
+            match dmarc.outcome {
+                dmarc::Outcome::TempError => Validation::Temperror,
+                dmarc::Outcome::PermError => Validation::Permerror,
+                dmarc::Outcome::Fail => Validation::Fail,
+                dmarc::Outcome::None | dmarc::Outcome::Pass => Validation::None,
+            }
+        };
+        Findings {
+            iprev_names: self.host.names.clone(),
+            iprev_failed: matches!(self.host.outcome, iprev::Outcome::Fail | iprev::Outcome::PermError),
+            ehlo: self.helo.as_ref().map_or(Validation::None, |v| validation(v.outcome)),
+            mail_from: self
+                .mail_from
+                .as_ref()
+                .map_or(Validation::None, |v| validation(v.outcome)),
+            msg_from,
+            from,
+            from_organization,
+            dkim_domains: signers,
+            dmarc: match dmarc.outcome {
+                dmarc::Outcome::None => DmarcResult::None,
+                dmarc::Outcome::Pass => DmarcResult::Pass,
+                dmarc::Outcome::Fail => DmarcResult::Fail,
+                dmarc::Outcome::TempError => DmarcResult::Temperror,
+                dmarc::Outcome::PermError => DmarcResult::Permerror,
+            },
+            dmarc_policy: match dmarc.policy {
+                dmarc::Policy::None => DmarcPolicy::None,
+                dmarc::Policy::Quarantine => DmarcPolicy::Quarantine,
+                dmarc::Policy::Reject => DmarcPolicy::Reject,
+            },
+            header: self.header(question),
+        }
+    }
+
+    /// Authentication-Results, and Received-SPF for each name that was checked.
+    fn header(&self, question: &Question<'_>) -> Bytes {
+        let Client { helo, hostname, .. } = question.client;
+        let mut fields = Results {
+            authserv_id: hostname,
+            ip: question.ip,
+            iprev: Some(&self.host),
+            helo: self.helo.as_ref().map(|v| (v, *helo)),
+            mail_from: self.mail_from.as_ref().map(|v| (v, question.address.as_str())),
+            message: &self.verdicts,
+        }
+        .to_string();
+        let checked = [
+            (self.mail_from.as_ref(), spf::Identity::MailFrom),
+            (self.helo.as_ref(), spf::Identity::Helo),
+        ];
+        for (verdict, identity) in checked {
+            let Some(verdict) = verdict else { continue };
+            let field = spf::ReceivedSpf {
+                verdict,
+                identity,
+                ip: question.ip,
+                envelope_from: &question.address,
+                helo,
+                receiver: hostname,
+            };
+            let _ = write!(fields, "{field}");
+        }
+        fields.into()
+    }
+}
+
+fn validation(outcome: spf::Outcome) -> Validation {
+    match outcome {
+        spf::Outcome::None => Validation::None,
+        spf::Outcome::Neutral => Validation::Neutral,
+        spf::Outcome::Pass => Validation::Pass,
+        spf::Outcome::Fail => Validation::Fail,
+        spf::Outcome::SoftFail => Validation::Softfail,
+        spf::Outcome::TempError => Validation::Temperror,
+        spf::Outcome::PermError => Validation::Permerror,
+    }
 }

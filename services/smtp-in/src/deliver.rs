@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
+use bytes::Bytes;
 use mox_proto::delivery::v1::{
     AssessRequest, DeliverRequest, DeliverResponse, Delivery, Envelope, Recipient, UploadRequest, Verdict,
 };
@@ -12,17 +13,25 @@ use mox_smtp::Reply;
 use mox_spool::Message;
 use tonic::{Code, Status};
 
-use crate::analyze::{self, Findings};
+use crate::analyze::{self, Client, Findings};
 use crate::session::{Session, Stop};
 use crate::transaction::Transaction;
-use crate::{Shared, limits, trace};
+use crate::{Shared, foreign, limits, trace};
 
 /// Delivers to all recipients, and answers what to say to the client.
 pub(crate) async fn run(session: &mut Session, transaction: &Transaction, message: Message) -> Result<Reply, Stop> {
-    let findings = analyze::analyze(&session.info, transaction, &message).await;
-    let received = trace::received(session, transaction);
-    let envelope = envelope(session, transaction, &findings);
     let shared = &session.place.shared;
+    let client = Client {
+        info: &session.info,
+        helo: &hello(session),
+        hostname: &session.place.hostname,
+        now: seconds(shared),
+    };
+    let findings = analyze::analyze(shared.resolver.as_ref(), &client, transaction, &message).await;
+    shared.metrics.authenticated(&findings);
+    let received = trace::received(session, transaction, findings.iprev_names.first().map(String::as_str));
+    let envelope = envelope(session, transaction, &findings);
+    let message = foreign::remove(&message.bytes(), &session.place.hostname);
     let size = (message.len() + received.len() + findings.header.len()) as u64;
     let (outcome, delay) = match keep(shared, transaction, envelope, &findings, &received, message, size).await {
         Ok(kept) => kept,
@@ -66,13 +75,18 @@ impl Outcome {
     }
 }
 
+/// The name in EHLO.
+fn hello(session: &Session) -> String {
+    session.hello.as_ref().map(|h| h.name.to_string()).unwrap_or_default()
+}
+
 /// What the store is told of the sender.
 fn envelope(session: &Session, transaction: &Transaction, findings: &Findings) -> Envelope {
     let info = &session.info;
     let params = &transaction.params;
     Envelope {
         mail_from: transaction.reverse_path(),
-        ehlo: session.hello.as_ref().map(|h| h.name.to_string()).unwrap_or_default(),
+        ehlo: hello(session),
         remote_ip: info.remote.ip().to_canonical().to_string(),
         local_ip: info.local.ip().to_canonical().to_string(),
         smtputf8: params.smtputf8,
@@ -89,7 +103,12 @@ fn envelope(session: &Session, transaction: &Transaction, findings: &Findings) -
         mail_from_validation: findings.mail_from.into(),
         msg_from_validation: findings.msg_from.into(),
         dkim_domains: findings.dkim_domains.clone(),
+        msg_from: findings.from.clone(),
+        msg_from_org_domain: findings.from_organization.clone(),
         auth_results: findings.header.clone(),
+        dmarc: findings.dmarc.into(),
+        dmarc_policy: findings.dmarc_policy.into(),
+        iprev_failed: findings.iprev_failed,
         ..Envelope::default()
     }
 }
@@ -100,7 +119,7 @@ async fn keep(
     envelope: Envelope,
     findings: &Findings,
     received: &str,
-    message: Message,
+    message: Bytes,
     size: u64,
 ) -> Result<(Outcome, Duration), Status> {
     let content = content(shared, message).await?;
@@ -250,8 +269,7 @@ fn seconds(shared: &Shared) -> i64 {
 }
 
 /// The message within the calls, or uploaded before them.
-async fn content(shared: &Shared, message: Message) -> Result<Content, Status> {
-    let bytes = message.bytes();
+async fn content(shared: &Shared, bytes: Bytes) -> Result<Content, Status> {
     if bytes.len() <= INLINE_CONTENT_BYTES {
         return Ok(Content {
             r#where: Some(Where::Inline(bytes)),

@@ -5,7 +5,7 @@
 //!
 //! **Owns** nothing durable: a message is in its spool until the store has it, within one budget of bytes.
 //!
-//! **Calls** the store: `DeliveryService`. It can deliver, and read nothing.
+//! **Calls** the store: `DeliveryService`. It can deliver, and read nothing. It asks DNS about who sends.
 //!
 //! **Trusts** no client: lines, errors, recipients, sizes and times have bounds (`limits.rs` here and in `mox-smtp`).
 //! Lines end in CRLF and messages in CRLF.CRLF, or they are refused: there is nothing to smuggle. What is sent behind
@@ -21,6 +21,7 @@
 mod analyze;
 mod commands;
 mod deliver;
+mod foreign;
 mod limits;
 mod localserve;
 mod metrics;
@@ -31,6 +32,7 @@ mod transaction;
 use std::sync::Arc;
 
 use mox_config::Static;
+use mox_dns::{Resolver, Settings, SettingsError, SystemResolver};
 use mox_proto::delivery::v1::delivery_service_client::DeliveryServiceClient;
 use mox_rpc::Channel;
 use mox_service::{Bound, Clock, ConnectionLimits, Deps, Kind, Refusals, Shutdown};
@@ -56,6 +58,9 @@ pub enum Error {
     /// A task of it panicked.
     #[error("the sessions of a listener ended unexpectedly: {0}")]
     Listener(#[from] tokio::task::JoinError),
+    /// DNS can't be asked as the settings say.
+    #[error(transparent)]
+    Dns(#[from] SettingsError),
 }
 
 /// What the sessions share.
@@ -63,6 +68,8 @@ struct Shared {
     store: DeliveryServiceClient<Channel>,
     config: Arc<Static>,
     spool: Budget,
+    /// None in developer's mode: nobody is asked.
+    resolver: Option<Arc<dyn Resolver>>,
     clock: Clock,
     telemetry: Telemetry,
     metrics: Metrics,
@@ -79,14 +86,26 @@ impl Service {
     /// Builds the service.
     ///
     /// # Errors
-    /// None at present.
+    /// If the settings for DNS can't be used.
     pub async fn build(deps: Deps) -> Result<Self, Error> {
+        let dns = &deps.static_config.dns;
+        let resolver: Option<Arc<dyn Resolver>> = match deps.static_config.localserve {
+            Some(_) => None,
+            None => Some(Arc::new(SystemResolver::new(&Settings {
+                servers: dns.servers.clone(),
+                // Either is enough; who trusts a resolver has no need of another validation.
+                validate: dns.validate && !dns.trust_ad,
+                trust_ad: dns.trust_ad,
+                trust_anchor_file: dns.trust_anchor_file.as_ref().map(|file| deps.config_dir.join(file)),
+            })?)),
+        };
         let limits = deps.static_config.limits(deps.service);
         let limits = ConnectionLimits::measured(&limits, deps.service, &deps.telemetry);
         let folder = deps.spool_folder();
         let shared = Shared {
             store: DeliveryServiceClient::new(deps.store),
             spool: Budget::new(limits::SPOOL_BYTES, folder),
+            resolver,
             config: deps.static_config,
             clock: deps.clock,
             metrics: Metrics::register(&deps.telemetry),

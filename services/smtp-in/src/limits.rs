@@ -26,3 +26,6 @@ pub(crate) const UPLOAD_PIECE: usize = 256 << 10;
 pub(crate) const DELAY: Duration = Duration::from_secs(60);
 /// How long "timeout" of localserve's special addresses is.
 pub(crate) const LOCALSERVE_TIMEOUT: Duration = Duration::from_secs(60 * 60);
+/// For all questions about the sender of one message. A client waits 10 minutes for the reply (RFC 5321 §4.5.3.2.6), and
+/// other mail does not wait for it.
+pub(crate) const AUTHENTICATION: Duration = Duration::from_secs(60);

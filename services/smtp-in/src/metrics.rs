@@ -1,10 +1,13 @@
 //! Figures.
 
+use mox_proto::delivery::v1::{DmarcResult, Validation};
 use mox_telemetry::Telemetry;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+
+use crate::analyze::Findings;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CommandLabels {
@@ -17,12 +20,19 @@ struct MessageLabels {
     result: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AuthenticationLabels {
+    from: &'static str,
+    dmarc: &'static str,
+}
+
 /// The figures of the service.
 #[derive(Debug, Clone)]
 pub(crate) struct Metrics {
     commands: Family<CommandLabels, Histogram>,
     messages: Family<MessageLabels, Counter>,
     bytes: Histogram,
+    authentications: Family<AuthenticationLabels, Counter>,
 }
 
 impl Metrics {
@@ -34,6 +44,7 @@ impl Metrics {
             messages: Family::default(),
             // From 1 KiB to 256 MiB.
             bytes: Histogram::new(exponential_buckets(1024.0, 4.0, 10)),
+            authentications: Family::default(),
         };
         let mut registry = telemetry.registry.lock();
         registry.register(
@@ -50,6 +61,11 @@ impl Metrics {
             "mox_smtp_in_message_size_bytes",
             "Sizes of messages that were received",
             metrics.bytes.clone(),
+        );
+        registry.register(
+            "mox_smtp_in_authentications",
+            "Messages by how the address in From was verified, and by what DMARC says",
+            metrics.authentications.clone(),
         );
         metrics
     }
@@ -69,5 +85,30 @@ impl Metrics {
         };
         self.messages.get_or_create(&MessageLabels { result }).inc();
         self.bytes.observe(size as f64);
+    }
+
+    /// A message whose sender was looked at.
+    pub(crate) fn authenticated(&self, findings: &Findings) {
+        let from = match findings.msg_from {
+            // Nobody has looked.
+            Validation::Unknown => return,
+            Validation::Strict => "strict",
+            Validation::Dmarc => "dmarc",
+            Validation::Relaxed | Validation::Pass => "relaxed",
+            Validation::Temperror => "temperror",
+            Validation::Permerror => "permerror",
+            Validation::Fail | Validation::Softfail => "fail",
+            Validation::Neutral | Validation::None => "none",
+        };
+        let dmarc = match findings.dmarc {
+            DmarcResult::Unknown | DmarcResult::None => "none",
+            DmarcResult::Pass => "pass",
+            DmarcResult::Fail => "fail",
+            DmarcResult::Temperror => "temperror",
+            DmarcResult::Permerror => "permerror",
+        };
+        self.authentications
+            .get_or_create(&AuthenticationLabels { from, dmarc })
+            .inc();
     }
 }

@@ -117,6 +117,10 @@ struct Client {
 
 impl Client {
     fn new(localserve: bool) -> Self {
+        Self::with_resolver(localserve, None)
+    }
+
+    fn with_resolver(localserve: bool, resolver: Option<Arc<dyn Resolver>>) -> Self {
         let store = Store::default();
         let routes = Routes::new(DeliveryServiceServer::new(store.clone()));
         let channel = Channel::in_process(routes, Identity::new("smtp-in"));
@@ -133,6 +137,7 @@ impl Client {
             store: DeliveryServiceClient::new(channel),
             config: Arc::new(config),
             spool: Budget::new(10_000_000, std::env::temp_dir()),
+            resolver,
             clock: Clock::system(),
             metrics: Metrics::register(&telemetry),
             telemetry,
@@ -443,4 +448,88 @@ async fn developers_get_every_message_and_the_errors_they_ask_for() {
             .await
             .is_err()
     );
+}
+
+/// A zone with policies; in its text form ";" would begin a comment.
+fn zone() -> Arc<dyn Resolver> {
+    let mut zone = mox_dns::ZoneResolver::parse(
+        "example.org MX 10 mx.example.org\nmx.example.org A 192.0.2.1\n192.0.2.1 PTR mx.example.org\n\
+         example.org TXT v=spf1 mx -all\nother.example TXT v=spf1 -all\nslow.example FAIL timeout\n",
+    )
+    .unwrap();
+    let policy = |text: &str| mox_dns::Record::Txt(text.as_bytes().to_vec());
+    zone.add("_dmarc.example.org", policy("v=DMARC1; p=reject"));
+    zone.add("_dmarc.other.example", policy("v=DMARC1; p=quarantine"));
+    Arc::new(zone)
+}
+
+/// What the store is told of a message from this address, with this From.
+async fn authenticated(mail_from: &str, from: &str) -> api::DeliverRequest {
+    let mut client = Client::with_resolver(false, Some(zone()));
+    client.exchange("EHLO mx.example.org\r\n", 2).await;
+    let sent = format!(
+        "MAIL FROM:<{mail_from}>\r\nRCPT TO:<mox@localhost>\r\nDATA\r\nAuthentication-Results: localhost; spf=pass\r\n\
+         X-Mox-Reason: known\r\nFrom: {from}\r\nSubject: hi\r\n\r\nhi\r\n.\r\n"
+    );
+    let replies = client.exchange(&sent, 4).await;
+    assert!(replies[3].starts_with("250 "), "{replies:?}");
+    let seen = client.store.0.lock().delivered.pop().unwrap();
+    seen
+}
+
+#[tokio::test]
+async fn who_sends_is_found_out() {
+    use api::{DmarcPolicy, DmarcResult, Validation};
+    let seen = authenticated("joe@example.org", "Joe <joe@example.org>").await;
+    let envelope = seen.envelope.unwrap();
+    assert_eq!(envelope.iprev_names, ["mx.example.org"]);
+    assert!(!envelope.iprev_failed);
+    assert_eq!(envelope.mail_from_validation(), Validation::Pass);
+    assert_eq!(envelope.msg_from_validation(), Validation::Strict);
+    assert_eq!(
+        (envelope.dmarc(), envelope.dmarc_policy()),
+        (DmarcResult::Pass, DmarcPolicy::Reject)
+    );
+    assert_eq!(envelope.msg_from, "joe@example.org");
+    let prefix = String::from_utf8(seen.deliveries[0].prefix.to_vec()).unwrap();
+    for wanted in [
+        "\r\nAuthentication-Results: localhost;\r\n\tiprev=pass",
+        "spf=pass (without dnssec) (mx)\r\n\t smtp.mailfrom=joe@example.org",
+        "dmarc=pass",
+        "\r\nReceived-SPF: Pass ",
+        "mx.example.org",
+    ] {
+        assert!(prefix.contains(wanted), "{wanted:?} in {prefix}");
+    }
+    let Some(Where::Inline(content)) = seen.content.unwrap().r#where else {
+        panic!("not inline")
+    };
+    assert!(
+        content.starts_with(b"From: Joe"),
+        "what only we may say is removed: {content:?}"
+    );
+}
+
+#[tokio::test]
+async fn who_pretends_is_found_out() {
+    use api::{DmarcPolicy, DmarcResult, Validation};
+    let envelope = authenticated("a@other.example", "b@other.example")
+        .await
+        .envelope
+        .unwrap();
+    assert_eq!(envelope.mail_from_validation(), Validation::Fail);
+    assert_eq!(envelope.msg_from_validation(), Validation::Fail);
+    assert_eq!(
+        (envelope.dmarc(), envelope.dmarc_policy()),
+        (DmarcResult::Fail, DmarcPolicy::Quarantine)
+    );
+    // The null reverse-path: the name in EHLO is what is checked.
+    let envelope = authenticated("", "b@nothing.example").await.envelope.unwrap();
+    assert_eq!(envelope.mail_from_validation(), Validation::None);
+    assert_eq!(envelope.dmarc(), DmarcResult::None);
+    let envelope = authenticated("a@slow.example", "a@slow.example")
+        .await
+        .envelope
+        .unwrap();
+    assert_eq!(envelope.mail_from_validation(), Validation::Temperror);
 }

@@ -7,8 +7,8 @@ use crate::session::Session;
 use crate::transaction::{Recipient, Transaction};
 
 /// The Received field. Its id is the connection's, by which the log is found: a random number, which tells strangers
-/// nothing.
-pub(crate) fn received(session: &Session, transaction: &Transaction) -> String {
+/// nothing. `remote_name` is a name of the client's address that leads back to it.
+pub(crate) fn received(session: &Session, transaction: &Transaction, remote_name: Option<&str>) -> String {
     let tls = session.info.tls.as_ref();
     let hello = session.hello.as_ref();
     let from = hello.map(|h| h.name.to_string()).unwrap_or_default();
@@ -16,7 +16,7 @@ pub(crate) fn received(session: &Session, transaction: &Transaction) -> String {
     received::field(&Received {
         from: &from,
         remote_ip: session.info.remote.ip(),
-        remote_name: None,
+        remote_name,
         by: &session.place.hostname,
         with: received::with(extended, transaction.params.smtputf8, tls.is_some(), false),
         tls: tls.map(|t| (t.version, t.cipher.as_str())),

@@ -21,8 +21,11 @@ pub mod dmarc;
 pub mod dnsbl;
 pub mod iprev;
 pub mod message;
+mod organization;
 pub mod results;
 pub mod spf;
+
+pub use organization::organizational_domain;
 
 /// A fault in the server itself: it says nothing about a message.
 #[derive(Debug, thiserror::Error)]

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use mox_config::{Destination, Lookup, Recipient, Ruleset};
 use mox_message::HeaderSummary;
 use mox_proto::delivery::v1 as api;
-use mox_proto::delivery::v1::{Validation, Verdict};
+use mox_proto::delivery::v1::{DmarcPolicy, DmarcResult, Validation, Verdict};
 use mox_proto::mail::v1::content::Where;
 use mox_types::{AccountId, Domain};
 use tonic::Status;
@@ -131,11 +131,14 @@ impl Delivery {
             }
             apply_rulesets(case, destination, &mut draft);
         }
+        if let Some(verdict) = refused_by_policy(case.envelope, &draft) {
+            return Ok(verdict);
+        }
         if self.is_full(case.account, case.size).await? {
             // RFC 3463 §3.3: X.2.2, mailbox full; may be persistent or not. The sender tries again, as room may be made.
             return Ok(refuse("over-quota", 452, "4.2.2", "mailbox is full"));
         }
-        // Here come authentication (DMARC policy), reputation, the junk filter and first-time senders.
+        // Here come reputation, the junk filter and first-time senders.
         Ok(draft.accept())
     }
 
@@ -183,6 +186,20 @@ fn refused_by_destination(case: &Case<'_>, destination: &Destination) -> Option<
     let looked = case.envelope.msg_from_validation() != Validation::Unknown;
     (!required.is_empty() && looked && !passed)
         .then(|| refuse("authentication-required", 550, "5.7.1", required.as_str()))
+}
+
+/// What the domain in From asks to have refused (RFC 9989 §4.7). Mailing lists and forwarders break what DMARC counts on,
+/// so for those that the recipient has a rule for it is not asked.
+fn refused_by_policy(envelope: &api::Envelope, draft: &Draft) -> Option<Verdict> {
+    let expected = draft.list || draft.forward;
+    let asked = envelope.dmarc_policy() != DmarcPolicy::None;
+    if expected || !asked || envelope.dmarc() != DmarcResult::Fail {
+        return None;
+    }
+    let domain = envelope.msg_from.rsplit_once('@').map_or("", |(_, domain)| domain);
+    let text =
+        format!("neither SPF nor DKIM shows that the message is from {domain}, whose DMARC policy asks to refuse it");
+    Some(refuse("dmarc-policy", 550, "5.7.1", text))
 }
 
 /// A configured refusal, "421 text" or "550 text".
@@ -244,4 +261,37 @@ fn is_verified(envelope: &api::Envelope, domain: &Domain) -> bool {
     let spf = matches!(envelope.mail_from_validation(), Validation::Pass | Validation::Strict);
     let mail_from = envelope.mail_from.rsplit_once('@').map_or("", |(_, domain)| domain);
     (spf && within(mail_from)) || envelope.dkim_domains.iter().any(|d| within(d))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn policies_are_followed_unless_a_rule_expects_the_message() {
+        let envelope = |result, policy| api::Envelope {
+            msg_from: "joe@example.org".into(),
+            dmarc: DmarcResult::into(result),
+            dmarc_policy: DmarcPolicy::into(policy),
+            ..Default::default()
+        };
+        let refused = |result, policy, list, forward| {
+            let draft = Draft {
+                mailbox: String::new(),
+                reason: "",
+                list,
+                forward,
+            };
+            refused_by_policy(&envelope(result, policy), &draft).map(|v| v.text)
+        };
+        for policy in [DmarcPolicy::Reject, DmarcPolicy::Quarantine] {
+            let text = refused(DmarcResult::Fail, policy, false, false).unwrap();
+            assert!(text.contains("example.org"), "{text}");
+            assert_eq!(refused(DmarcResult::Fail, policy, true, false), None);
+            assert_eq!(refused(DmarcResult::Fail, policy, false, true), None);
+            assert_eq!(refused(DmarcResult::Pass, policy, false, false), None);
+            assert_eq!(refused(DmarcResult::Temperror, policy, false, false), None);
+        }
+        assert_eq!(refused(DmarcResult::Fail, DmarcPolicy::None, false, false), None);
+    }
 }

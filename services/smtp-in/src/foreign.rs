@@ -1,0 +1,61 @@
+//! Header fields that only we may write: a remote that sends them wants to be believed (RFC 8601 §5).
+
+use bytes::Bytes;
+use mox_message::Field;
+
+/// Fields about the delivery here, which is yet to come.
+const OURS: [&str; 2] = ["Return-Path", "Delivered-To"];
+/// Fields that this server means something by.
+const PREFIX: &[u8] = b"x-mox-";
+
+/// The message without header fields that say what only we can know: trace fields of our delivery, results in our name,
+/// and our own extensions. It is the same bytes if there are none.
+pub(crate) fn remove(message: &Bytes, hostname: &str) -> Bytes {
+    let mut out: Option<Vec<u8>> = None;
+    let mut kept = 0;
+    for field in mox_message::headers(message) {
+        if is_foreign(&field, hostname) {
+            out.get_or_insert_with(|| Vec::with_capacity(message.len()))
+                .extend_from_slice(&message[kept..field.start]);
+            kept = field.end;
+        }
+    }
+    match out {
+        None => message.clone(),
+        Some(mut out) => {
+            out.extend_from_slice(&message[kept..]);
+            out.into()
+        }
+    }
+}
+
+fn is_foreign(field: &Field<'_>, hostname: &str) -> bool {
+    if OURS.iter().any(|name| field.is(name)) {
+        return true;
+    }
+    let prefix = field.name.get(..PREFIX.len());
+    if prefix.is_some_and(|p| p.eq_ignore_ascii_case(PREFIX)) {
+        return true;
+    }
+    field.is("Authentication-Results") && mox_mailauth::results::is_from(&String::from_utf8_lossy(field.raw), hostname)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_ours_is_removed() {
+        let message = Bytes::from_static(
+            b"Return-Path: <x@y>\r\nAuthentication-Results: mail.example.net; spf=pass\r\nSubject: a\r\n\
+              AUTHENTICATION-RESULTS:\r\n (c) mail.EXAMPLE.net;\r\n dkim=pass\r\nAuthentication-Results: other; spf=pass\r\n\
+              X-Mox-Reason: known\r\nX-Other: y\r\ndelivered-to: a@b\r\nTo: b\r\n\r\nReturn-Path: body\r\n",
+        );
+        assert_eq!(
+            &remove(&message, "mail.example.net")[..],
+            b"Subject: a\r\nAuthentication-Results: other; spf=pass\r\nX-Other: y\r\nTo: b\r\n\r\nReturn-Path: body\r\n"
+        );
+        let plain = Bytes::from_static(b"Subject: a\r\n\r\nb\r\n");
+        assert_eq!(remove(&plain, "h").as_ptr(), plain.as_ptr());
+    }
+}
