@@ -11,6 +11,7 @@ mod launch;
 mod password;
 mod quickstart;
 mod report;
+mod resolver;
 mod table;
 
 use std::process::ExitCode;

@@ -3,6 +3,10 @@
 pub mod backup;
 pub mod config;
 pub mod export;
+pub mod dkim;
+pub mod dmarc;
+pub mod dns;
+pub mod dnsbl;
 pub mod help;
 pub mod import;
 pub mod localserve;
@@ -14,6 +18,7 @@ pub mod queue;
 pub mod quickstart;
 pub mod repair;
 pub mod serve;
+pub mod spf;
 pub mod stop;
 pub mod verifydata;
 pub mod version;

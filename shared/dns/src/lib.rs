@@ -15,7 +15,7 @@ mod zone;
 
 pub use error::{Error, Reason};
 pub use mail::{MailHost, MailHosts, MailHostsError, host_addresses, mail_hosts};
-pub use record::{Answer, Mx, Record, RecordType, Status, Tlsa};
+pub use record::{Answer, Mx, Record, RecordType, Srv, Status, Tlsa};
 pub use resolver::{Resolver, reverse_name};
 pub use system::{Settings, SettingsError, SystemResolver};
 pub use zone::{ZoneError, ZoneResolver};

@@ -32,6 +32,8 @@ pub enum RecordType {
     Ns,
     /// RFC 1035 §3.3.12.
     Ptr,
+    /// RFC 2782.
+    Srv,
     /// RFC 6698.
     Tlsa,
     /// RFC 1035 §3.3.14.
@@ -47,6 +49,7 @@ impl fmt::Display for RecordType {
             Self::Mx => "MX",
             Self::Ns => "NS",
             Self::Ptr => "PTR",
+            Self::Srv => "SRV",
             Self::Tlsa => "TLSA",
             Self::Txt => "TXT",
         })
@@ -60,6 +63,19 @@ pub struct Mx {
     pub preference: u16,
     /// Without the trailing dot.
     pub host: String,
+}
+
+/// Where a service is (RFC 2782).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Srv {
+    /// Lower is tried first.
+    pub priority: u16,
+    /// Share among those of one priority.
+    pub weight: u16,
+    /// TCP or UDP port.
+    pub port: u16,
+    /// Host, without the trailing dot; empty says that the service is not offered.
+    pub target: String,
 }
 
 /// A TLSA record (RFC 6698 §2.1).
@@ -90,6 +106,8 @@ pub enum Record {
     Ns(String),
     /// Of [`RecordType::Ptr`].
     Ptr(String),
+    /// Of [`RecordType::Srv`].
+    Srv(Srv),
     /// Of [`RecordType::Tlsa`].
     Tlsa(Tlsa),
     /// Of [`RecordType::Txt`], its strings joined (RFC 7208 §3.3).
@@ -107,6 +125,7 @@ impl Record {
             Self::Mx(_) => RecordType::Mx,
             Self::Ns(_) => RecordType::Ns,
             Self::Ptr(_) => RecordType::Ptr,
+            Self::Srv(_) => RecordType::Srv,
             Self::Tlsa(_) => RecordType::Tlsa,
             Self::Txt(_) => RecordType::Txt,
         }
@@ -130,6 +149,76 @@ impl<T> Answer<T> {
             records: self.records.into_iter().filter_map(f).collect(),
             status: self.status,
             canonical: self.canonical,
+        }
+    }
+}
+
+impl fmt::Display for Record {
+    /// The data as zone files have it, with names as absolute ones. Octets of texts that are not printable are escaped
+    /// (RFC 1035 §5.1).
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::A(ip) => ip.fmt(f),
+            Self::Aaaa(ip) => ip.fmt(f),
+            Self::Cname(name) | Self::Ns(name) | Self::Ptr(name) => write!(f, "{name}."),
+            Self::Mx(mx) => write!(f, "{} {}.", mx.preference, mx.host),
+            Self::Srv(srv) => write!(f, "{} {} {} {}.", srv.priority, srv.weight, srv.port, srv.target),
+            Self::Tlsa(tlsa) => {
+                write!(f, "{} {} {} ", tlsa.usage, tlsa.selector, tlsa.matching)?;
+                tlsa.data.iter().try_for_each(|octet| write!(f, "{octet:02x}"))
+            }
+            Self::Txt(text) => {
+                f.write_str("\"")?;
+                for octet in text {
+                    match octet {
+                        b'"' | b'\\' => write!(f, "\\{}", char::from(*octet))?,
+                        b' '..=b'~' => write!(f, "{}", char::from(*octet))?,
+                        other => write!(f, "\\{other:03}")?,
+                    }
+                }
+                f.write_str("\"")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_are_written_as_in_zones() {
+        for (record, want) in [
+            (Record::A([192, 0, 2, 1].into()), "192.0.2.1"),
+            (Record::Cname("a.example".into()), "a.example."),
+            (
+                Record::Mx(Mx {
+                    preference: 0,
+                    host: String::new(),
+                }),
+                "0 .",
+            ),
+            (
+                Record::Srv(Srv {
+                    priority: 1,
+                    weight: 2,
+                    port: 993,
+                    target: "mail.example".into(),
+                }),
+                "1 2 993 mail.example.",
+            ),
+            (
+                Record::Tlsa(Tlsa {
+                    usage: 3,
+                    selector: 1,
+                    matching: 1,
+                    data: vec![0, 0xff],
+                }),
+                "3 1 1 00ff",
+            ),
+            (Record::Txt(b"a\"\\\n\xff".to_vec()), r#""a\"\\\010\255""#),
+        ] {
+            assert_eq!(record.to_string(), want);
         }
     }
 }

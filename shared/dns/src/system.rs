@@ -16,7 +16,7 @@ use hickory_resolver::proto::rr::{Name, RData, Record as WireRecord, RecordType 
 use hickory_resolver::{NameServerPool, PoolContext, Resolver as Hickory, TlsConfig, TokioResolver};
 
 use crate::error::{Error, Reason};
-use crate::record::{Answer, Mx, Record, RecordType, Status, Tlsa};
+use crate::record::{Answer, Mx, Record, RecordType, Srv, Status, Tlsa};
 use crate::resolver::Resolver;
 
 /// How long one server is waited for; RFC 1035 §4.2.1 asks for 2 to 5 seconds.
@@ -313,6 +313,7 @@ fn wire_type(record: RecordType) -> WireType {
         RecordType::Mx => WireType::MX,
         RecordType::Ns => WireType::NS,
         RecordType::Ptr => WireType::PTR,
+        RecordType::Srv => WireType::SRV,
         RecordType::Tlsa => WireType::TLSA,
         RecordType::Txt => WireType::TXT,
     }
@@ -339,6 +340,12 @@ fn from_wire(data: &RData) -> Option<Record> {
         RData::NS(name) => Record::Ns(text(&name.0)),
         RData::PTR(name) => Record::Ptr(text(&name.0)),
         RData::TXT(txt) => Record::Txt(txt.txt_data.concat()),
+        RData::SRV(srv) => Record::Srv(Srv {
+            priority: srv.priority,
+            weight: srv.weight,
+            port: srv.port,
+            target: text(&srv.target),
+        }),
         RData::TLSA(tlsa) => Record::Tlsa(Tlsa {
             usage: tlsa.cert_usage.into(),
             selector: tlsa.selector.into(),

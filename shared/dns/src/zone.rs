@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use tokio::time::{Duration, sleep};
 
 use crate::error::{Error, Reason};
-use crate::record::{Answer, Mx, Record, RecordType, Status, Tlsa};
+use crate::record::{Answer, Mx, Record, RecordType, Srv, Status, Tlsa};
 use crate::resolver::{Resolver, reverse_name};
 
 /// CNAMEs that are followed, as recursive resolvers bound them.
@@ -31,6 +31,7 @@ pub struct ZoneError {
 /// mail.example.org  TXT  any text to the end of the line
 /// www.example.org   CNAME mail.example.org
 /// 192.0.2.1         PTR  mail.example.org
+/// _imaps._tcp.example.org SRV 0 1 993 mail.example.org
 /// _25._tcp.mail.example.org TLSA 3 1 1 00ff
 /// broken.example    FAIL servfail        ; or timeout, or unreachable: every type fails
 /// slow.example      DELAY 1500           ; milliseconds before any answer
@@ -94,6 +95,18 @@ impl ZoneResolver {
                 Record::Mx(Mx {
                     preference: preference.parse().map_err(number)?,
                     host: clean(host.trim()),
+                })
+            }
+            "SRV" => {
+                let parts: Vec<&str> = data.split_whitespace().collect();
+                let [priority, weight, port, target] = parts[..] else {
+                    return Err("SRV needs priority, weight, port and target".into());
+                };
+                Record::Srv(Srv {
+                    priority: priority.parse().map_err(number)?,
+                    weight: weight.parse().map_err(number)?,
+                    port: port.parse().map_err(number)?,
+                    target: clean(target),
                 })
             }
             "PTR" => {

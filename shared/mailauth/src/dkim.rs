@@ -87,6 +87,17 @@ pub(crate) fn limit(message: &mut AuthenticatedMessage<'_>) {
     }
 }
 
+/// Checks the record of a public key (RFC 6376 §3.6.1).
+///
+/// # Errors
+/// If it is none, with what is wrong.
+pub fn check_record(text: &[u8]) -> Result<(), String> {
+    use mail_auth::common::parse::TxtRecordParser as _;
+    mail_auth::common::verify::DomainKey::parse(text)
+        .map(drop)
+        .map_err(|error| error.to_string())
+}
+
 pub(crate) fn key_name(signature: &Signature) -> String {
     signature.domain_key()
 }

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use mail_auth::common::parse::TxtRecordParser as _;
 use mail_auth::common::resolver::ToFqdn as _;
 use mail_auth::dmarc::verify::DmarcParameters;
-use mail_auth::dmarc::{Dmarc, Policy as PolicyTag};
+use mail_auth::dmarc::{Dmarc, Policy as PolicyTag, Psd};
 use mail_auth::{AuthenticatedMessage, DkimOutput, DmarcOutput, DmarcResult, SpfOutput, SpfResult};
-use mox_dns::Status;
+use mox_dns::{Error as DnsError, Resolver, Status};
 
 use crate::answers::Answers;
 use crate::spf;
@@ -188,6 +189,100 @@ async fn verdict(answers: &Answers, output: &DmarcOutput) -> Verdict {
         record,
         status: answers.status(names),
         domain,
+    }
+}
+
+/// The policy that applies to a domain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Published {
+    /// Where it is published.
+    pub domain: String,
+    /// What is asked for when a message of the domain fails.
+    pub policy: Policy,
+    /// As published.
+    pub text: String,
+    /// As understood.
+    pub record: Arc<Dmarc>,
+    /// Of the answer.
+    pub status: Status,
+}
+
+/// Looks for the policy of a domain: its own, or that of the domain furthest up that has one (RFC 9989 §4.10.1).
+///
+/// # Errors
+/// If DNS could not be asked.
+pub async fn lookup(resolver: &dyn Resolver, domain: &str) -> Result<Option<Published>, DnsError> {
+    let mut found: Option<Published> = None;
+    for (i, name) in policy_names(domain).into_iter().enumerate() {
+        let answer = match resolver.txt(&name).await {
+            Ok(answer) => answer,
+            Err(error) if error.is_not_found() => continue,
+            Err(error) => return Err(error),
+        };
+        let records = answer
+            .records
+            .iter()
+            .filter_map(|text| Some((text, Dmarc::parse(text).ok()?)));
+        let records: Vec<_> = records.collect();
+        // Several count as none.
+        let [(text, record)] = records.as_slice() else { continue };
+        let own = i == 0;
+        let tag = if own { record.p } else { record.sp };
+        let stop = own || matches!(record.psd, Psd::Yes | Psd::No);
+        found = Some(Published {
+            domain: name.trim_start_matches("_dmarc.").trim_end_matches('.').to_owned(),
+            policy: match tag {
+                PolicyTag::Reject => Policy::Reject,
+                PolicyTag::Quarantine => Policy::Quarantine,
+                PolicyTag::None | PolicyTag::Unspecified => Policy::None,
+            },
+            text: String::from_utf8_lossy(text).into_owned(),
+            record: Arc::new(record.clone()),
+            status: answer.status,
+        });
+        if stop {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+/// The addresses that a domain's policy asks to send reports to, each with whether it agrees to get them
+/// (RFC 9990 §4).
+///
+/// # Errors
+/// If DNS could not be asked.
+pub async fn check_report_addresses(resolver: &dyn Resolver, domain: &str) -> Result<Vec<(String, bool)>, DnsError> {
+    let Some(published) = lookup(resolver, domain).await? else {
+        return Ok(Vec::new());
+    };
+    let mut checked = Vec::new();
+    let addresses = published.record.rua().iter().chain(published.record.ruf());
+    for uri in addresses.take(REPORT_ADDRESSES) {
+        let address = uri.uri().to_owned();
+        let agrees = match address.rsplit_once('@') {
+            Some((_, host)) => agrees(resolver, &published.domain, host).await?,
+            None => false,
+        };
+        checked.push((address, agrees));
+    }
+    Ok(checked)
+}
+
+/// Most addresses of a policy that are looked at.
+const REPORT_ADDRESSES: usize = 20;
+
+/// Whether a domain agrees to get reports about another's (RFC 9990 §4). Within one organization nobody is asked.
+async fn agrees(resolver: &dyn Resolver, policy_domain: &str, host: &str) -> Result<bool, DnsError> {
+    let organization = |domain: &str| crate::organizational_domain(domain);
+    if organization(policy_domain) == organization(host) {
+        return Ok(true);
+    }
+    let name = format!("{policy_domain}._report._dmarc.{}", host.trim_end_matches('.'));
+    match resolver.txt(&name).await {
+        Ok(answer) => Ok(answer.records.iter().any(|text| text.starts_with(b"v=DMARC1"))),
+        Err(error) if error.is_not_found() => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

@@ -10,6 +10,7 @@
 //! | [`dnsbl`]   | is the host's address listed (RFC 5782)?                                       |
 //! | [`message`] | DKIM, ARC and DMARC of a message in one                                        |
 //! | [`results`] | the Authentication-Results header field (RFC 8601)                             |
+//! | [`sign`]    | DKIM signatures of what is sent                                                |
 //!
 //! Signatures are verified by `mail-auth`, whose questions to DNS are answered by [`mox_dns`], so that every verdict has a
 //! DNSSEC status and tests have zones in memory. Every number and time that a sender controls has a bound.
@@ -23,6 +24,7 @@ pub mod iprev;
 pub mod message;
 mod organization;
 pub mod results;
+pub mod sign;
 pub mod spf;
 
 pub use organization::organizational_domain;
