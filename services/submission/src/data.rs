@@ -82,7 +82,7 @@ async fn submit(session: &mut Session, transaction: Transaction, message: Messag
     let shared = &session.place.shared;
     let hostname = &session.place.hostname;
     let now = shared.clock.now();
-    let prepared = match mox_submit::prepare(&message.bytes(), hostname, now) {
+    let mut prepared = match mox_submit::prepare(&message.bytes(), hostname, now) {
         Ok(prepared) => prepared,
         Err(refused) => return Reply::new(550, (6, 0), refused.to_string()),
     };
@@ -97,6 +97,13 @@ async fn submit(session: &mut Session, transaction: Transaction, message: Messag
             );
         }
         Err(error) => return reply_to(&error),
+    }
+    // In this order: what is newer than its version is only made ready once more.
+    let version = shared.config.version();
+    let config = shared.config.current();
+    if let Err(error) = shared.signing.sign(&config, version, &mut prepared).await {
+        tracing::error!(user, %error, "message not queued");
+        return Reply::new(451, (3, 5), "the message can't be signed now, try again later");
     }
     let recipients = transaction.recipients.len();
     let submission = Submission {

@@ -25,9 +25,9 @@ use std::sync::Arc;
 
 use mox_proto::auth::v1::auth_service_client::AuthServiceClient;
 use mox_rpc::Channel;
-use mox_service::{Bound, Clock, ConnectionLimits, Deps, Kind, Refusals, Shutdown};
+use mox_service::{Bound, Clock, ConfigWatch, ConnectionLimits, Deps, Kind, Refusals, Shutdown};
 use mox_spool::Budget;
-use mox_submit::Sender;
+use mox_submit::{Sender, Signing};
 use mox_telemetry::Telemetry;
 use tokio::task::JoinSet;
 
@@ -55,6 +55,8 @@ pub enum Error {
 struct Shared {
     store: Channel,
     sender: Sender,
+    signing: Signing,
+    config: ConfigWatch,
     spool: Budget,
     clock: Clock,
     telemetry: Telemetry,
@@ -87,6 +89,8 @@ impl Service {
         let shared = Shared {
             sender: Sender::new(deps.store.clone()),
             store: deps.store,
+            signing: Signing::default(),
+            config: deps.config,
             spool: Budget::new(limits::SPOOL_BYTES, folder),
             clock: deps.clock,
             metrics: Metrics::register(&deps.telemetry),

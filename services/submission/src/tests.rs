@@ -147,6 +147,8 @@ impl Client {
         let shared = Shared {
             sender: Sender::new(channel.clone()),
             store: channel,
+            signing: Signing::default(),
+            config: ConfigWatch::fixed(mox_config::Dynamic::default()),
             spool: Budget::new(1 << 20, std::env::temp_dir()),
             clock: Clock::system(),
             metrics: Metrics::register(&telemetry),

@@ -1,13 +1,16 @@
-//! What every way of sending shares, whoever the message came from: completing its header, and putting it into the
-//! queue durably.
+//! What every way of sending shares, whoever the message came from: completing its header, signing it, and putting it
+//! into the queue durably.
 //!
 //! - [`prepare`] looks at a message as its author gave it, refuses what may not be sent, removes Bcc, and adds the
 //!   fields that are missing.
+//! - [`Signing`] signs it with the keys of its domain.
 //! - [`Sender`] asks the store whether an account may use an address, and enqueues: safe to repeat, and durable once it
 //!   answers.
 
 mod prepare;
 mod sender;
+mod signing;
 
 pub use prepare::{Prepared, Refused, prepare};
 pub use sender::{SendError, Sender, Submission};
+pub use signing::{Signing, SigningError};
