@@ -46,6 +46,7 @@ macro_rules! in_both_shapes_alone {
 }
 
 mod administration;
+mod archives;
 mod bad_input;
 mod broken_services;
 mod certificates;
