@@ -2,11 +2,11 @@
 
 pub mod backup;
 pub mod config;
-pub mod export;
 pub mod dkim;
 pub mod dmarc;
 pub mod dns;
 pub mod dnsbl;
+pub mod export;
 pub mod help;
 pub mod import;
 pub mod localserve;

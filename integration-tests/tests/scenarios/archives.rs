@@ -42,14 +42,22 @@ fn make_maildir(folder: &Path) -> Result<()> {
         std::fs::create_dir_all(folder.join(sub))?;
     }
     let large = "0123456789abcdef\n".repeat(40_000);
-    let message = |n: u32, body: &str| format!("From: a@example.org\nSubject: archived {n}\nMessage-ID: <a{n}@x>\n\n{body}\n");
-    std::fs::write(folder.join("new/1700000000.1.host"), message(1, "From the start\n>From it"))?;
+    let message =
+        |n: u32, body: &str| format!("From: a@example.org\nSubject: archived {n}\nMessage-ID: <a{n}@x>\n\n{body}\n");
+    std::fs::write(
+        folder.join("new/1700000000.1.host"),
+        message(1, "From the start\n>From it"),
+    )?;
     std::fs::write(folder.join("cur/1700000001.2.host:2,FSa"), message(2, "two"))?;
     std::fs::write(folder.join("cur/1700000002.3.host:2,RSb"), message(3, &large))?;
     std::fs::write(folder.join("dovecot-keywords"), "0 $Forwarded\n1 holiday\n")?;
-    for (n, name) in ["new/1700000000.1.host", "cur/1700000001.2.host:2,FSa", "cur/1700000002.3.host:2,RSb"]
-        .iter()
-        .enumerate()
+    for (n, name) in [
+        "new/1700000000.1.host",
+        "cur/1700000001.2.host:2,FSa",
+        "cur/1700000002.3.host:2,RSb",
+    ]
+    .iter()
+    .enumerate()
     {
         let at = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_600_000_000 + n as u64);
         let file = std::fs::File::options().write(true).open(folder.join(name))?;
@@ -116,7 +124,13 @@ fn mail_goes_out_and_in_again(shape: Shape) -> Result<()> {
     let by_path = dir.join("path");
     mox.command(&["export", "maildir", &text(&by_path), &text(&data.join("mox")), "Old"])?;
     ensure!(files(&by_name)? == files(&by_path)? && files(&by_name)? == files(&dir.join("maildir1"))?);
-    let said = mox.command(&["import", "mbox", "mox", "Later", &text(&dir.join("mbox1/Old/Things.mbox"))])?;
+    let said = mox.command(&[
+        "import",
+        "mbox",
+        "mox",
+        "Later",
+        &text(&dir.join("mbox1/Old/Things.mbox")),
+    ])?;
     ensure!(said.contains("3 messages imported"), "{said}");
     mox.command(&["verifydata", &text(&data)])?;
     mox.start_all()?;
@@ -138,11 +152,17 @@ fn an_archive_with_errors_adds_whole_messages_only(shape: Shape) -> Result<()> {
     };
     let file = dir.join("no.mbox");
     std::fs::write(&file, "Subject: x\n\nno mbox\n")?;
-    fails(&["import", "mbox", "mox", "New", &text(&file)], "line 1 is not in any message")?;
+    fails(
+        &["import", "mbox", "mox", "New", &text(&file)],
+        "line 1 is not in any message",
+    )?;
     fails(&["import", "maildir", "mox", "New", &text(&dir)], "is no maildir")?;
     fails(&["import", "mbox", "nobody", "New", &text(&file)], "nobody")?;
     fails(&["import", "mbox", "mox", "a//b", &text(&file)], "a//b")?;
-    fails(&["import", "mbox", "mox", "New", &text(&dir.join("nothing"))], "nothing")?;
+    fails(
+        &["import", "mbox", "mox", "New", &text(&dir.join("nothing"))],
+        "nothing",
+    )?;
     fails(&["export", "mbox", &text(&dir.join("x")), "mox", "Nope"], "Nope")?;
     ensure!(mox.login()?.examine("New").is_err(), "no mailbox was made");
     // A message of any form is a message.
@@ -163,7 +183,11 @@ fn a_backup_is_whole_while_mail_arrives(shape: Shape) -> Result<()> {
             let mut sent = 0;
             while stopped.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
                 let mut smtp = mox_integration_tests::client::Smtp::connect(address)?;
-                smtp.message("a@example.org", "mox@localhost", &format!("Subject: number {sent}\r\n\r\n{}\r\n", "x".repeat(3000)))?;
+                smtp.message(
+                    "a@example.org",
+                    "mox@localhost",
+                    &format!("Subject: number {sent}\r\n\r\n{}\r\n", "x".repeat(3000)),
+                )?;
                 sent += 1;
             }
             Ok(sent)
@@ -181,16 +205,28 @@ fn a_backup_is_whole_while_mail_arrives(shape: Shape) -> Result<()> {
         Ok(sent)
     })?;
     let again = mox.try_command(&["backup", &text(&backup)], "")?;
-    ensure!(!again.status.success() && output(&again).contains("not empty"), "{}", output(&again));
+    ensure!(
+        !again.status.success() && output(&again).contains("not empty"),
+        "{}",
+        output(&again)
+    );
     for file in ["config/mox.toml", "config/domains.toml", "store/rocksdb/CURRENT"] {
         ensure!(backup.join(file).exists(), "{file} is not in the backup");
     }
     let mox_binary = text(&binary("mox")?);
     let verified = run(&mox_binary, &["verifydata", &text(&backup)], "")?;
-    ensure!(verified.status.success() && output(&verified).is_empty(), "{}", output(&verified));
+    ensure!(
+        verified.status.success() && output(&verified).is_empty(),
+        "{}",
+        output(&verified)
+    );
     let data = mox.config_dir().join("data");
     let used = run(&mox_binary, &["verifydata", &text(&data)], "")?;
-    ensure!(!used.status.success() && output(&used).contains("in use"), "{}", output(&used));
+    ensure!(
+        !used.status.success() && output(&used).contains("in use"),
+        "{}",
+        output(&used)
+    );
 
     // What is not mox's is stored, with a warning.
     std::fs::write(data.join("notes.txt"), "mine")?;
