@@ -316,7 +316,7 @@ impl Writer {
     /// since 1970.
     #[must_use]
     pub fn begin(from: &str, received: i64, flags: &Flags, out: &mut Vec<u8>) -> Self {
-        let from: String = from.chars().filter(|c| c.is_ascii_graphic()).take(320).collect();
+        let from: String = from.chars().filter(char::is_ascii_graphic).take(320).collect();
         let from = if from.is_empty() { "MAILER-DAEMON" } else { &from };
         let at = OffsetDateTime::from_unix_timestamp(received).unwrap_or(OffsetDateTime::UNIX_EPOCH);
         let day = DAYS[usize::from(at.weekday().number_days_from_monday())];
