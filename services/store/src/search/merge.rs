@@ -144,10 +144,7 @@ where
     }
     let mut writer = SegmentWriter::new(account, id);
     let (mut term, mut places, mut scratch) = (Vec::new(), Vec::new(), Vec::new());
-    loop {
-        let Some((field, least)) = sources.iter().filter_map(Source::term).min() else {
-            break;
-        };
+    while let Some((field, least)) = sources.iter().filter_map(Source::term).min() {
         term.clear();
         term.extend_from_slice(least);
         places.clear();
@@ -203,7 +200,7 @@ mod tests {
         let mut sizes: Vec<u32> = Vec::new();
         let mut written = 0u64;
         for _ in 0..20_000 {
-            sizes.push(1);
+            sizes.extend([1]);
             while let Some(chosen) = due(&segments(&sizes)) {
                 let sum: u32 = chosen.iter().map(|n| sizes[*n]).sum();
                 written += u64::from(sum);

@@ -109,7 +109,7 @@ impl TextIndex {
         for blocks in blocks.chunks(READ_PARTS) {
             let ids = blocks.iter().map(|n| (segment, Kind::Terms, *n)).collect();
             let parts = self.parts(snapshot, account, ids).await?;
-            let mut found: Vec<(u32, Vec<(usize, Vec<u32>)>)> = Vec::new();
+            let mut found: Vec<(u32, Hits)> = Vec::new();
             for (number, part) in blocks.iter().zip(parts) {
                 let Part::Terms(terms) = part else {
                     return Err(damaged());
@@ -208,8 +208,11 @@ impl TextIndex {
     }
 }
 
+/// By atom, the terms of a block that it finds.
+type Hits = Vec<(usize, Vec<u32>)>;
+
 /// The terms of a block that atoms find, for those that still look for some.
-fn hits(terms: &Terms, atoms: &[Atom], full: &[bool]) -> Vec<(usize, Vec<u32>)> {
+fn hits(terms: &Terms, atoms: &[Atom], full: &[bool]) -> Hits {
     let mut all = Vec::new();
     for (n, atom) in atoms.iter().enumerate().filter(|(n, _)| !full[*n]) {
         let mut found = Vec::new();

@@ -141,7 +141,7 @@ mod tests {
         let mut found = Vec::new();
         let message = "Subject: Grüße, Welt\r\nX-Foo: a_b C1\r\n\r\nEin SCHÖNER tag-\r\nÄ1\r\n";
         of_message(message.as_bytes(), &mut |field, term| {
-            found.push((field, term.to_owned()))
+            found.push((field, term.to_owned()));
         });
         let subject = value_field("subject").unwrap();
         let expected = [
