@@ -99,7 +99,7 @@ fn lossy(bytes: &[u8]) -> String {
 
 /// With encoded words (RFC 2047) as text.
 fn decoded(bytes: &[u8]) -> String {
-    mox_message::decode_header(bytes).to_string()
+    mox_message::decode_header(bytes)
 }
 
 fn envelope(e: &Envelope) -> Value {

@@ -239,7 +239,7 @@ fn a_backup_is_whole_while_mail_arrives(shape: Shape) -> Result<()> {
     std::fs::rename(&data, dir.join("old-data"))?;
     std::fs::rename(&backup, &data)?;
     mox.start_all()?;
-    let restored = mox.login()?.examine("INBOX")? as usize;
+    let restored = mox.login()?.examine("INBOX")?;
     ensure!((21..=delivered).contains(&restored), "{restored} of {delivered}");
     Ok(())
 }

@@ -473,8 +473,8 @@ async fn authenticated(mail_from: &str, from: &str) -> api::DeliverRequest {
     );
     let replies = client.exchange(&sent, 4).await;
     assert!(replies[3].starts_with("250 "), "{replies:?}");
-    let seen = client.store.0.lock().delivered.pop().unwrap();
-    seen
+    let mut seen = client.store.0.lock();
+    seen.delivered.pop().unwrap()
 }
 
 #[tokio::test]

@@ -4,6 +4,8 @@
 //! one of them expunged; five appended over IMAP with flags, keywords and dates, one of 700 kB; three copied; and one in
 //! the outgoing queue.
 
+#![allow(clippy::unwrap_used)]
+
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;

@@ -1,5 +1,7 @@
 //! Each kind of damage is found, and put right where that is possible.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;

@@ -399,7 +399,7 @@ mod tests {
         notify
     }
 
-    fn told(notify: &mut Notify, condstore: bool, changes: ListAccountChangesResponse) -> String {
+    fn told(notify: &mut Notify, condstore: bool, changes: &ListAccountChangesResponse) -> String {
         let selected = Bytes::from(vec![9]);
         let telling = Telling {
             names: Names::Utf7,
@@ -410,7 +410,7 @@ mod tests {
             selected: Some(&selected),
         };
         let mut out = BytesMut::new();
-        telling.page(notify, &changes, &mut out);
+        telling.page(notify, changes, &mut out);
         String::from_utf8(out.to_vec()).unwrap()
     }
 
@@ -427,10 +427,10 @@ mod tests {
         let mut n = notify("(personal (MessageNew MessageExpunge FlagChange))");
         let new = || page(vec![changed(1, Some(mailbox(1, "Inbox", 6, 2)))]);
         assert_eq!(
-            told(&mut n, true, new()),
+            told(&mut n, true, &new()),
             "* STATUS INBOX (MESSAGES 5 UIDNEXT 6 UIDVALIDITY 7 UNSEEN 2 HIGHESTMODSEQ 99)\r\n"
         );
-        assert_eq!(told(&mut n, true, new()), "", "not again");
+        assert_eq!(told(&mut n, true, &new()), "", "not again");
         let range = |first| vec![UidRange { first, last: first }];
         let flags = || {
             let mut change = changed(1, Some(mailbox(1, "Inbox", 6, 2)));
@@ -438,20 +438,20 @@ mod tests {
             page(vec![change])
         };
         assert_eq!(
-            told(&mut n, true, flags()),
+            told(&mut n, true, &flags()),
             "* STATUS INBOX (UIDVALIDITY 7 HIGHESTMODSEQ 99)\r\n"
         );
         // RFC 5465 §5.1: without CONDSTORE there would be nothing to tell.
-        assert_eq!(told(&mut n, false, flags()), "");
+        assert_eq!(told(&mut n, false, &flags()), "");
         let mut change = changed(2, Some(mailbox(2, "a", 3, 0)));
         change.vanished = range(1);
         assert_eq!(
-            told(&mut n, false, page(vec![change])),
+            told(&mut n, false, &page(vec![change])),
             "* STATUS a (MESSAGES 2 UIDNEXT 3 UIDVALIDITY 7)\r\n"
         );
         // The selected mailbox is told of otherwise.
         assert_eq!(
-            told(&mut n, false, page(vec![changed(9, Some(mailbox(9, "s", 9, 9)))])),
+            told(&mut n, false, &page(vec![changed(9, Some(mailbox(9, "s", 9, 9)))])),
             ""
         );
     }
@@ -461,7 +461,7 @@ mod tests {
         let mut n = notify("(personal (MailboxName))");
         let created = page(vec![changed(4, Some(mailbox(4, "a/b/c", 1, 0)))]);
         assert_eq!(
-            told(&mut n, false, created),
+            told(&mut n, false, &created),
             "* LIST (\\HasNoChildren) \"/\" a/b/c\r\n* LIST (\\HasChildren) \"/\" a/b\r\n"
         );
         // Children come along with their parent.
@@ -471,11 +471,11 @@ mod tests {
             changed(4, Some(mailbox(4, "x/b/c", 1, 0))),
         ]);
         assert_eq!(
-            told(&mut n, false, renamed),
+            told(&mut n, false, &renamed),
             "* LIST (\\HasChildren) \"/\" x (\"OLDNAME\" (a))\r\n"
         );
         assert_eq!(
-            told(&mut n, false, page(vec![changed(4, None)])),
+            told(&mut n, false, &page(vec![changed(4, None)])),
             "* LIST (\\NonExistent \\HasNoChildren) \"/\" x/b/c\r\n* LIST (\\HasNoChildren) \"/\" x/b\r\n"
         );
         // INBOX was renamed: a new one is there, of which nothing is said.
@@ -484,13 +484,13 @@ mod tests {
             changed(5, Some(mailbox(5, "Inbox", 1, 0))),
         ]);
         assert_eq!(
-            told(&mut n, false, renamed),
+            told(&mut n, false, &renamed),
             "* LIST (\\HasNoChildren) \"/\" old (\"OLDNAME\" (INBOX))\r\n"
         );
         // What the client did itself.
         n.own = vec!["mine".into()];
         assert_eq!(
-            told(&mut n, false, page(vec![changed(6, Some(mailbox(6, "mine", 1, 0)))])),
+            told(&mut n, false, &page(vec![changed(6, Some(mailbox(6, "mine", 1, 0)))])),
             ""
         );
     }
@@ -509,7 +509,7 @@ mod tests {
             ..page(vec![change])
         };
         assert_eq!(
-            told(&mut n, false, changes),
+            told(&mut n, false, &changes),
             "* LIST (\\Subscribed \\HasChildren) \"/\" a\r\n\
              * LIST (\\NonExistent \\Subscribed \\HasNoChildren) \"/\" gone\r\n\
              * METADATA a /shared/comment \"/private/x y\"\r\n* METADATA \"\" /shared/admin\r\n"

@@ -401,10 +401,9 @@ impl Verifier<'_> {
         message: &record::Message,
         size: Option<u64>,
     ) -> Result<(), VerifyError> {
-        let bytes = match self.parts.contents.bytes(content).await {
-            Ok(bytes) => bytes,
-            // It is told where contents are looked at.
-            Err(_) => return Ok(()),
+        // That it is damaged is told where contents are looked at.
+        let Ok(bytes) = self.parts.contents.bytes(content).await else {
+            return Ok(());
         };
         let read = ingest(bytes).await?;
         let reparsed = Reparsed {

@@ -201,7 +201,7 @@ impl Verifier<'_> {
                 let has = value
                     .filter(|_| owner.is_some())
                     .and_then(|value| content_of(&key, &value.data));
-                if content.is_some() && has == content {
+                if content.is_some() && (has == content || self.to_unlearn(&key).await? == content) {
                     continue;
                 }
                 if self.fixable(
@@ -221,15 +221,35 @@ impl Verifier<'_> {
         }
         Ok(())
     }
+
+    /// The content of a message that is gone, and that the junk filter has yet to unlearn: it is needed until then.
+    async fn to_unlearn(&self, reference: &[u8]) -> Result<Option<ContentId>, VerifyError> {
+        let Some((account, message)) = reference.get(17..).and_then(message_owner) else {
+            return Ok(None);
+        };
+        let noted = self.parts.db.get(keys::training(account, message)).await?;
+        Ok(noted.and_then(|noted| {
+            let noted = record::Unlearn::decode(noted.data).ok()?;
+            ContentId::try_from(&noted.content_id).ok()
+        }))
+    }
+}
+
+/// The message that refers to a content.
+fn message_owner(owner: &[u8]) -> Option<(AccountId, MessageId)> {
+    match owner.split_first()? {
+        (b'm', ids) if ids.len() == 32 => Some((
+            AccountId::try_from(&ids[..16]).ok()?,
+            MessageId::try_from(&ids[16..]).ok()?,
+        )),
+        _ => None,
+    }
 }
 
 /// The record of who refers to a content.
 fn owner_key(owner: &[u8]) -> Option<bytes::Bytes> {
     match owner.split_first()? {
-        (b'm', ids) if ids.len() == 32 => Some(keys::message(
-            AccountId::try_from(&ids[..16]).ok()?,
-            MessageId::try_from(&ids[16..]).ok()?,
-        )),
+        (b'm', _) => message_owner(owner).map(|(account, message)| keys::message(account, message)),
         (b'q', id) => Some(keys::queue_entry(u64::from_be_bytes(id.try_into().ok()?))),
         _ => None,
     }
