@@ -117,7 +117,23 @@ impl Shared {
         let request = GetMailboxRequest {
             session: token.clone(),
             which: Some(which),
+            ..Default::default()
         };
+        self.get_mailbox(request).await
+    }
+
+    /// A mailbox by its name, with its UIDs, not older than `seen_modseq`.
+    async fn mailbox_with_uids(&self, token: &Bytes, name: &str, seen_modseq: u64) -> Result<Mailbox, Failed> {
+        let request = GetMailboxRequest {
+            session: token.clone(),
+            which: Some(Which::Name(name.to_owned())),
+            with_uids: true,
+            seen_modseq,
+        };
+        self.get_mailbox(request).await
+    }
+
+    async fn get_mailbox(&self, request: GetMailboxRequest) -> Result<Mailbox, Failed> {
         let mailbox = self.mail().get_mailbox(request).await?.into_inner();
         if mailbox.exists {
             Ok(mailbox)

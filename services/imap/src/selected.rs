@@ -144,6 +144,14 @@ impl Selected {
         let mut selected = Self::closed(mailbox, read_only);
         selected.pedantic = shared.pedantic;
         selected.enabled = enabled;
+        if let Some(uids) = &mailbox.uids {
+            selected.modseq = uids.modseq;
+            for range in &uids.ranges {
+                selected.view.push_range(range.first, range.last);
+            }
+            selected.finish_opening(shared);
+            return Ok(selected);
+        }
         let mut request = ListRowsRequest {
             session: token.clone(),
             mailbox_id: mailbox.id.clone(),
@@ -167,9 +175,13 @@ impl Selected {
             }
             request.first_uid = answer.next_uid;
         }
-        selected.uid_next = selected.uid_next.max(selected.view.last_uid().saturating_add(1));
-        shared.views.share(&selected.id, &mut selected.view);
+        selected.finish_opening(shared);
         Ok(selected)
+    }
+
+    fn finish_opening(&mut self, shared: &Shared) {
+        self.uid_next = self.uid_next.max(self.view.last_uid().saturating_add(1));
+        shared.views.share(&self.id, &mut self.view);
     }
 
     /// With nothing in view yet.

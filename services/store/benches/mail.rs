@@ -144,6 +144,7 @@ impl Bench {
             .get_mailbox(mail::GetMailboxRequest {
                 session: self.session.clone(),
                 which,
+                ..Default::default()
             })
             .await?;
         let mailbox_id = inbox.into_inner().id;

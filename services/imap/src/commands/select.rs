@@ -39,16 +39,18 @@ pub(super) async fn open(
         // RFC 7162 §3.1.8: CONDSTORE as a parameter enables it.
         session.enable(Extension::CondStore);
     }
-    let mailbox = session.shared.mailbox(&token, &names::kept(name)).await?;
-    rights::allow(&mailbox, Right::Read)?;
     let seen = session.login()?.subscription.hint().modseq;
     let shared = session.shared.clone();
+    let mailbox = shared.mailbox_with_uids(&token, &names::kept(name), seen).await?;
+    rights::allow(&mailbox, Right::Read)?;
+    let unseen_known = mailbox.uids.as_ref().map(|uids| uids.first_unseen);
     let selected = Selected::open(&shared, &token, &mailbox, read_only, session.enabled, seen).await?;
     let enabled = session.enabled;
     // RFC 9051 §7.3: neither RECENT nor UNSEEN are of IMAP4rev2; RFC 9586 §3 has no sequence numbers.
     let first_unseen = match mailbox.unseen {
         0 => None,
         _ if enabled.rev2 || enabled.uidonly => None,
+        _ if unseen_known.is_some() => unseen_known.and_then(|uid| selected.view.number_of(uid)),
         _ => first_unseen(&shared, token.clone(), &mailbox)
             .await?
             .and_then(|uid| selected.view.number_of(uid)),

@@ -259,6 +259,7 @@ impl State {
             recent_from_uid: mailbox.uid_next,
             create_modseq: mailbox.create_modseq,
             rights: rights(self, mailbox, Identity { account: self.account }).to_owned(),
+            uids: None,
         }
     }
 

@@ -9,8 +9,8 @@ use tonic::Status;
 
 use super::{Mail, mailbox_id};
 use crate::account::{
-    AccountError, Columns, FromSnapshot, Packer, RANGES_MAX, account_changes, changes, normalize, ranges_from,
-    read_rows,
+    AccountError, Chunk, Columns, FromSnapshot, Index, Packer, RANGES_MAX, account_changes, changes, normalize,
+    ranges_from, read_rows,
 };
 use crate::keys;
 
@@ -52,6 +52,27 @@ fn joined(uids: impl Iterator<Item = u32>) -> (Vec<UidRange>, u32) {
         }
     }
     (ranges, 0)
+}
+
+/// All UIDs of a mailbox, and the first without \Seen or 0; None if they are too many ranges for one answer.
+pub(super) fn uids(index: &Index, uid_next: u32, unseen: u32) -> Option<(Vec<UidRange>, u32)> {
+    let all = normalize(
+        &[UidRange {
+            first: 1,
+            last: u32::MAX,
+        }],
+        uid_next,
+    );
+    let (ranges, next) = joined(index.ranges(&all).map(|(chunk, at)| chunk.uids[at]));
+    if next != 0 {
+        return None;
+    }
+    let is_unseen = |(chunk, at): &(&Chunk, usize)| chunk.flags[*at] & mail::Flag::Seen as u32 == 0;
+    let first_unseen = match unseen {
+        0 => None,
+        _ => index.ranges(&all).find(is_unseen).map(|(chunk, at)| chunk.uids[at]),
+    };
+    Some((ranges, first_unseen.unwrap_or(0)))
 }
 
 impl Mail {

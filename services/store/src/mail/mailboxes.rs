@@ -5,7 +5,7 @@ use mox_types::AccountId;
 use prost::Message as _;
 use tonic::Status;
 
-use super::{Mail, digest, mailbox_id, step_key};
+use super::{Mail, digest, listing, mailbox_id, step_key};
 use crate::account::ops::{CreateMailbox, DeleteMailbox, RenameMailbox, SetSubscribed};
 use crate::account::{AccountError, canonical};
 
@@ -64,7 +64,19 @@ impl Mail {
             Some(Which::Id(id)) => state.mailbox(mailbox_id(&id)?)?,
             None => return Err(Status::invalid_argument("neither name nor id of a mailbox")),
         };
-        Ok(state.shown(mailbox))
+        if !request.with_uids {
+            return Ok(state.shown(mailbox));
+        }
+        let (state, index) = self.accounts.view(account, mailbox.id, request.seen_modseq).await?;
+        let mailbox = state.mailbox(mailbox.id)?;
+        let mut shown = state.shown(mailbox);
+        shown.uids =
+            listing::uids(&index, mailbox.uid_next, shown.unseen).map(|(ranges, first_unseen)| mail::MailboxUids {
+                ranges,
+                modseq: state.modseq(),
+                first_unseen,
+            });
+        Ok(shown)
     }
 
     pub(super) async fn do_create_mailbox(

@@ -172,6 +172,7 @@ impl Mail {
             mail::GetMailboxRequest {
                 session: Bytes::new(),
                 which,
+                ..Default::default()
             },
         )
         .await
