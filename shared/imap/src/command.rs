@@ -463,7 +463,11 @@ fn parse_create(c: &mut Cursor<'_>) -> Result<Command, ParseError> {
     let start = c.clone();
     let name = mailbox::parse(c)?;
     // RFC 9051 §6.3.4: the separator at the end only declares that names below it will be created.
-    let name = name.strip_suffix(mailbox::SEPARATOR).unwrap_or(&name).to_owned();
+    // Several of them make no name: it stays as it is, to be refused.
+    let name = match name.strip_suffix(mailbox::SEPARATOR) {
+        Some(rest) if !rest.ends_with(mailbox::SEPARATOR) => rest.to_owned(),
+        _ => name,
+    };
     if name.is_empty() {
         return Err(start.expected("a mailbox name"));
     }
