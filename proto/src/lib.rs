@@ -59,6 +59,13 @@ pub mod node {
         tonic::include_proto!("mox.node.v1");
     }
 }
+/// Reports of DMARC and TLS.
+pub mod report {
+    /// Version 1.
+    pub mod v1 {
+        tonic::include_proto!("mox.report.v1");
+    }
+}
 /// What the store keeps.
 pub mod record {
     /// Version 1.

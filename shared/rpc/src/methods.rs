@@ -151,6 +151,35 @@ const SERVICES: &[Service] = &[
         methods: &[("List", Unary)],
     },
     Service {
+        name: "mox.report.v1.ReportService",
+        callers: &["smtp-in"],
+        methods: &[("RecordEvaluation", Unary)],
+    },
+    Service {
+        name: "mox.report.v1.ReportJobService",
+        callers: &["queue-delivery"],
+        methods: &[
+            ("AcquireLease", Unary),
+            ("ListDue", Unary),
+            ("GetBundle", Unary),
+            ("FinishBundle", Unary),
+        ],
+    },
+    Service {
+        name: "mox.report.v1.ReportAdminService",
+        callers: &["control"],
+        methods: &[
+            ("ListDmarcReports", Unary),
+            ("GetDmarcReport", Unary),
+            ("ListTlsReports", Unary),
+            ("GetTlsReport", Unary),
+            ("ListBundles", Unary),
+            ("ListSuppressed", Unary),
+            ("AddSuppressed", Unary),
+            ("RemoveSuppressed", Unary),
+        ],
+    },
+    Service {
         name: "mox.admin.v1.StoreAdminService",
         callers: &["control"],
         methods: ADMIN,
