@@ -212,6 +212,18 @@ impl Service {
             bus.clone(),
             millis.clone(),
         );
+        let settings = queue::Settings {
+            config: {
+                let registry = registry.clone();
+                Arc::new(move || registry.current().dynamic.clone())
+            },
+            accounts: {
+                let registry = registry.clone();
+                Arc::new(move |name| registry.current().id(name))
+            },
+            hostname: static_config.hostname.ascii().to_owned(),
+        };
+        queue.configure(settings);
         let logins = Logins::default();
         let journal = Journal::new(db.clone(), clock.clone(), sessions.clone(), logins.clone());
         journal.restore(&registry).await?;
@@ -309,7 +321,7 @@ impl Service {
                 parts.accounts.purge_when_asked(),
                 parts.accounts.exchange_events(bus),
                 indexer.run(),
-                maintenance::collect(&parts.db, &collector, &clock),
+                maintenance::collect(&parts.db, &collector, &parts.queue, &clock),
                 parts.journal.keep(),
                 parts.junk.run(),
             );

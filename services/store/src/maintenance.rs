@@ -7,12 +7,14 @@ use mox_service::Clock;
 use crate::content::Collector;
 use crate::engine::Db;
 use crate::idempotency;
+use crate::queue::Queue;
 
 /// Between two rounds of the collector.
 const COLLECT_EVERY: Duration = Duration::from_secs(60);
 
-/// Removes contents without references, abandoned uploads, and results that nobody asks for any longer.
-pub(crate) async fn collect(db: &Db, collector: &Collector, clock: &Clock) {
+/// Removes contents without references, abandoned uploads, results that nobody asks for any longer, and what was kept of
+/// messages for as long as it was to be.
+pub(crate) async fn collect(db: &Db, collector: &Collector, queue: &Queue, clock: &Clock) {
     loop {
         match collector.run_once().await {
             Ok(collected) if collected != Default::default() => {
@@ -28,6 +30,11 @@ pub(crate) async fn collect(db: &Db, collector: &Collector, clock: &Clock) {
         }
         if let Err(error) = idempotency::expire(db, clock.unix_millis() / 1000).await {
             tracing::error!(%error, "dropping old results of changes");
+        }
+        match queue.clean_retired().await {
+            Ok(0) => {}
+            Ok(removed) => tracing::debug!(removed, "retired messages removed"),
+            Err(error) => tracing::error!(%error, "removing retired messages"),
         }
         clock.sleep(COLLECT_EVERY).await;
     }

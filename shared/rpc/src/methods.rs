@@ -148,7 +148,19 @@ const SERVICES: &[Service] = &[
     Service {
         name: "mox.queue.v1.QueueAdminService",
         callers: &["control"],
-        methods: &[("List", Unary)],
+        methods: &[
+            ("List", Unary),
+            ("Change", Unary),
+            ("Dump", Stream),
+            ("ListRetired", Unary),
+            ("GetRetired", Unary),
+            ("ListHoldRules", Unary),
+            ("AddHoldRule", Unary),
+            ("RemoveHoldRule", Unary),
+            ("ListSuppressions", Unary),
+            ("AddSuppression", Unary),
+            ("RemoveSuppression", Unary),
+        ],
     },
     Service {
         name: "mox.report.v1.ReportService",
@@ -189,6 +201,22 @@ const SERVICES: &[Service] = &[
         name: "mox.admin.v1.AdminService",
         callers: &["cli", "web"],
         methods: ADMIN,
+    },
+    Service {
+        name: "mox.queue.v1.QueueControlService",
+        callers: &["cli", "web"],
+        methods: &[
+            ("Change", Unary),
+            ("Dump", Stream),
+            ("ListRetired", Unary),
+            ("GetRetired", Unary),
+            ("ListHoldRules", Unary),
+            ("AddHoldRule", Unary),
+            ("RemoveHoldRule", Unary),
+            ("ListSuppressions", Unary),
+            ("AddSuppression", Unary),
+            ("RemoveSuppression", Unary),
+        ],
     },
     Service {
         name: "mox.control.v1.ControlService",

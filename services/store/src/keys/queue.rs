@@ -20,6 +20,22 @@ const QUEUE_SENT: u8 = b'o';
 const QUEUE_KNOWN: u8 = b'f';
 /// Makes those who count what an account sent wait for each other: `m`, account.
 const QUEUE_METER: u8 = b'm';
+/// Entries by what lists are filtered and sorted by: `i`, field, order, value, 0, time, id.
+const QUEUE_INDEX: u8 = b'i';
+/// Retired messages: `r`, id.
+const QUEUE_RETIRED: u8 = b'r';
+/// The same as of entries, of retired messages: `j`, field, order, value, 0, time, id.
+const QUEUE_RETIRED_INDEX: u8 = b'j';
+/// Retired messages in the order that they are removed: `k`, time, id.
+const QUEUE_RETIRED_UNTIL: u8 = b'k';
+/// Retired messages of accounts: `c`, account, id.
+const QUEUE_RETIRED_OF: u8 = b'c';
+/// Rules by which messages are held: this one key.
+const QUEUE_HOLD_RULES: u8 = b'h';
+/// Addresses that accounts do not send to: `u`, account, base address.
+const QUEUE_SUPPRESSIONS: u8 = b'u';
+/// Entries and retired messages by what is in their sender's address to tell them apart: `w`, account, fromid, 0, id.
+const QUEUE_FROMIDS: u8 = b'w';
 
 fn queue(table: u8) -> Builder {
     Builder::new(QUEUE).u8(table)
@@ -158,8 +174,170 @@ pub fn queue_meter(account: AccountId) -> Bytes {
     queue(QUEUE_METER).raw(account.as_bytes()).build()
 }
 
-/// What is kept of what an account sent.
+/// What is kept of what an account sent, and of whom it does not send to.
 #[must_use]
-pub fn queue_history(account: AccountId) -> [Range<Bytes>; 3] {
-    [QUEUE_SENT, QUEUE_KNOWN, QUEUE_METER].map(|table| queue(table).raw(account.as_bytes()).prefix())
+pub fn queue_history(account: AccountId) -> [Range<Bytes>; 5] {
+    [
+        QUEUE_SENT,
+        QUEUE_KNOWN,
+        QUEUE_METER,
+        QUEUE_SUPPRESSIONS,
+        QUEUE_FROMIDS,
+    ]
+    .map(|table| queue(table).raw(account.as_bytes()).prefix())
+}
+
+/// What lists are of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QueueList {
+    /// Entries.
+    Entries,
+    /// Retired messages.
+    Retired,
+}
+
+/// What lists are sorted by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QueueOrder {
+    /// When an entry is tried next; when something last happened to a retired message.
+    Activity,
+    /// When it was submitted.
+    Queued,
+}
+
+/// An index of a list: all that have a value in a field, in an order. Values have no NUL.
+fn queue_index_of(list: QueueList, field: u8, order: QueueOrder, value: &str) -> Builder {
+    let table = match list {
+        QueueList::Entries => QUEUE_INDEX,
+        QueueList::Retired => QUEUE_RETIRED_INDEX,
+    };
+    let order = match order {
+        QueueOrder::Activity => b'a',
+        QueueOrder::Queued => b'q',
+    };
+    queue(table).u8(field).u8(order).raw(value.as_bytes()).u8(0)
+}
+
+/// One place in an index of a list.
+#[must_use]
+pub fn queue_index(list: QueueList, field: u8, order: QueueOrder, value: &str, (time, id): (i64, u64)) -> Bytes {
+    queue_index_of(list, field, order, value)
+        .u64(millis(time))
+        .u64(id)
+        .build()
+}
+
+/// The places in an index of a list from one to before another.
+#[must_use]
+pub fn queue_index_range(
+    list: QueueList,
+    field: u8,
+    order: QueueOrder,
+    value: &str,
+    places: Range<(i64, u64)>,
+) -> Range<Bytes> {
+    queue_index(list, field, order, value, places.start)..queue_index(list, field, order, value, places.end)
+}
+
+/// The time and the id at the end of a key of an index.
+#[must_use]
+pub fn parse_queue_index(key: &[u8]) -> Option<(i64, u64)> {
+    parse_queue_due(key)
+}
+
+/// A retired message, [`mox_proto::queue::v1::Retired`].
+#[must_use]
+pub fn queue_retired(id: u64) -> Bytes {
+    queue(QUEUE_RETIRED).u64(id).build()
+}
+
+/// All retired messages.
+#[must_use]
+pub fn queue_retired_all() -> Range<Bytes> {
+    queue(QUEUE_RETIRED).prefix()
+}
+
+/// When a retired message is removed.
+#[must_use]
+pub fn queue_retired_until(time: i64, id: u64) -> Bytes {
+    queue(QUEUE_RETIRED_UNTIL).u64(millis(time)).u64(id).build()
+}
+
+/// The retired messages that are to be removed at a time, or before.
+#[must_use]
+pub fn queue_retired_over(time: i64) -> Range<Bytes> {
+    queue(QUEUE_RETIRED_UNTIL).build()..queue(QUEUE_RETIRED_UNTIL).u64(millis(time).saturating_add(1)).build()
+}
+
+/// The id in a key of [`queue_retired_until`].
+#[must_use]
+pub fn parse_queue_retired_until(key: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(key.get(10..)?.try_into().ok()?))
+}
+
+/// A retired message of an account.
+#[must_use]
+pub fn queue_retired_of(account: AccountId, id: u64) -> Bytes {
+    queue(QUEUE_RETIRED_OF).raw(account.as_bytes()).u64(id).build()
+}
+
+/// All retired messages of an account. Their keys parse as those of [`queue_of_account`].
+#[must_use]
+pub fn queue_retired_of_all(account: AccountId) -> Range<Bytes> {
+    queue(QUEUE_RETIRED_OF).raw(account.as_bytes()).prefix()
+}
+
+/// The rules by which messages are held, [`mox_proto::record::v1::HoldRules`].
+#[must_use]
+pub fn queue_hold_rules() -> Bytes {
+    queue(QUEUE_HOLD_RULES).build()
+}
+
+/// An address that an account does not send to, [`mox_proto::queue::v1::Suppression`].
+#[must_use]
+pub fn queue_suppression(account: AccountId, base: &str) -> Bytes {
+    queue(QUEUE_SUPPRESSIONS)
+        .raw(account.as_bytes())
+        .raw(base.as_bytes())
+        .build()
+}
+
+/// All addresses that an account does not send to.
+#[must_use]
+pub fn queue_suppressions(account: AccountId) -> Range<Bytes> {
+    queue(QUEUE_SUPPRESSIONS).raw(account.as_bytes()).prefix()
+}
+
+/// All addresses that any account does not send to.
+#[must_use]
+pub fn queue_suppressions_all() -> Range<Bytes> {
+    queue(QUEUE_SUPPRESSIONS).prefix()
+}
+
+/// An entry, or a retired message, by its fromid.
+#[must_use]
+pub fn queue_fromid(account: AccountId, fromid: &str, id: u64) -> Bytes {
+    queue(QUEUE_FROMIDS)
+        .raw(account.as_bytes())
+        .raw(fromid.as_bytes())
+        .u8(0)
+        .u64(id)
+        .build()
+}
+
+/// All entries and retired messages with a fromid.
+#[must_use]
+pub fn queue_fromid_all(account: AccountId, fromid: &str) -> Range<Bytes> {
+    queue(QUEUE_FROMIDS)
+        .raw(account.as_bytes())
+        .raw(fromid.as_bytes())
+        .u8(0)
+        .prefix()
+}
+
+/// The id in a key of [`queue_fromid`].
+#[must_use]
+pub fn parse_queue_fromid(key: &[u8]) -> Option<u64> {
+    let (_, id) = key.split_last_chunk::<8>()?;
+    Some(u64::from_be_bytes(*id))
 }

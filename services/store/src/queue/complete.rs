@@ -2,15 +2,17 @@
 
 use bytes::Bytes;
 use mox_proto::queue::v1::complete_request::Outcome;
+use mox_proto::queue::v1::retired::Reason;
 use mox_proto::queue::v1::{AttemptResult, CompleteRequest, CompleteResponse, Entry};
 use mox_proto::record::v1::QueueState;
 use prost::Message;
 
+use super::outcome::{Event, Happened};
 use super::record::{self, Stored};
 use super::{ATTEMPTS, Queue, QueueError, dsn};
 use crate::account::{AccountError, Key};
 use crate::engine::{Commit, EngineError};
-use crate::{idempotency, keys};
+use crate::idempotency;
 
 /// Results that an entry keeps, the latest.
 const RESULTS_MAX: usize = 20;
@@ -111,17 +113,11 @@ impl Queue {
         let current = stored.state.attempt == lease.attempt && !stored.state.worker.is_empty();
         let mut commit = Commit::new();
         let notify = (current && !request.dsn.is_empty()).then(|| stored.entry.clone());
-        match request.outcome() {
+        let outcome = request.outcome();
+        match outcome {
             Outcome::Unspecified => return Err(QueueError::Invalid("an outcome must be given".into())),
-            Outcome::Delivered => record::remove(&mut commit, &stored, now)?,
+            Outcome::Delivered => {}
             _ if !current => return Ok(Consequence::stale()),
-            Outcome::Failed => record::remove(&mut commit, &stored, now)?,
-            Outcome::Retry => {
-                let entry = after(&stored, request, now);
-                commit.require_at(keys::queue_entry(entry.id), stored.entry_version);
-                commit.put(keys::queue_entry(entry.id), entry.encode_to_vec());
-                record::update_state(&mut commit, &stored, &released(&stored, entry.next_attempt));
-            }
             Outcome::Released => {
                 record::update_state(&mut commit, &stored, &released(&stored, request.next_attempt.max(0)));
                 return Ok(Consequence {
@@ -130,7 +126,43 @@ impl Queue {
                     notify: None,
                 });
             }
+            Outcome::Failed | Outcome::Retry => {}
         }
+        let entry = after(&stored, request, now);
+        let mut suppressing = false;
+        let event = match outcome {
+            Outcome::Delivered => {
+                let (event, reason) = if request.relayed {
+                    (Event::Relayed, Reason::Relayed)
+                } else {
+                    (Event::Delivered, Reason::Delivered)
+                };
+                self.leave(&mut commit, &stored, &entry, reason, now)?;
+                event
+            }
+            Outcome::Retry => {
+                record::update(&mut commit, &stored, &entry, &released(&stored, entry.next_attempt));
+                Event::Delayed
+            }
+            _ if entry.suppressed => {
+                self.leave(&mut commit, &stored, &entry, Reason::Suppressed, now)?;
+                Event::Suppressed
+            }
+            _ => {
+                self.leave(&mut commit, &stored, &entry, Reason::Failed, now)?;
+                if let Some(result) = &request.result {
+                    suppressing = self.suppress_failed(&mut commit, &entry, result, now).await?;
+                }
+                Event::Failed
+            }
+        };
+        let happened = Happened {
+            event,
+            entry: &entry,
+            suppressing,
+            at: now,
+        };
+        self.follow(&mut commit, &happened).await?;
         commit.set_frees();
         Ok(Consequence {
             commit,
@@ -140,7 +172,7 @@ impl Queue {
     }
 }
 
-/// The entry after an attempt that is to be repeated.
+/// The entry after an attempt.
 fn after(stored: &Stored, request: &CompleteRequest, now: i64) -> Entry {
     let mut entry = stored.entry.clone();
     let mut result = request.result.clone().unwrap_or_else(|| AttemptResult {
@@ -153,7 +185,9 @@ fn after(stored: &Stored, request: &CompleteRequest, now: i64) -> Entry {
     result.dialed.truncate(DIALED_MAX);
     entry.attempts += 1;
     entry.last_attempt = result.start;
-    entry.next_attempt = request.next_attempt.max(0);
+    if request.outcome() == Outcome::Retry {
+        entry.next_attempt = request.next_attempt.max(0);
+    }
     entry.results.push(result);
     let surplus = entry.results.len().saturating_sub(RESULTS_MAX);
     entry.results.drain(..surplus);

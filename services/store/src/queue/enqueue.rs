@@ -8,7 +8,8 @@ use mox_types::{AccountId, Address};
 use prost::Message;
 
 use super::submit::may_send_as;
-use super::{ATTEMPTS, Queue, QueueError, limits, record};
+use super::suppress::base_address;
+use super::{ATTEMPTS, Queue, QueueError, hold, limits, record};
 use crate::content::{ContentError, Owner, Staged};
 use crate::engine::{Commit, EngineError};
 use crate::{idempotency, keys};
@@ -157,9 +158,13 @@ impl Queue {
             if config.host.as_ref().is_none_or(|host| host.localserve.is_none()) {
                 limits::count(self, &mut commit, submitter.id, settings, &counted, now).await?;
             }
+            let mut entries = Vec::with_capacity(counted.len());
             for (index, (id, recipient)) in counted.iter().enumerate() {
-                let entry = entry(submitter, request, index, *id, ids[0], recipient, content, size, now)?;
-                record::insert(&mut commit, &entry)?;
+                entries.push(entry(submitter, request, index, *id, ids[0], recipient, content, size, now)?);
+            }
+            self.mark(submitter, request, &recipients, &mut entries).await?;
+            for entry in &entries {
+                record::insert(&mut commit, entry)?;
             }
             let owners: Vec<Owner> = ids.iter().map(|id| Owner::queue(*id)).collect();
             content.reference(&mut commit, &owners);
@@ -177,6 +182,32 @@ impl Queue {
             }
         }
         Err(QueueError::Contended)
+    }
+}
+
+impl Queue {
+    /// Puts on hold what the rules say, and marks what goes to addresses on the account's suppression list.
+    async fn mark(
+        &self,
+        submitter: &Submitter,
+        request: &EnqueueRequest,
+        recipients: &[Address],
+        entries: &mut [Entry],
+    ) -> Result<(), QueueError> {
+        let mut wanted = vec![keys::queue_hold_rules()];
+        // Notifications and reports are not what the list is about.
+        let listed = !request.mail_from.is_empty() && !request.from_report;
+        if listed {
+            let bases = recipients.iter().map(base_address);
+            wanted.extend(bases.map(|base| keys::queue_suppression(submitter.id, &base)));
+        }
+        let found = self.db().get_many(wanted).await?;
+        let rules = hold::decode(found.first().and_then(Option::as_ref))?;
+        for (index, entry) in entries.iter_mut().enumerate() {
+            entry.suppressed = found.get(index + 1).is_some_and(Option::is_some);
+            entry.hold = hold::holds(&rules, entry);
+        }
+        Ok(())
     }
 }
 

@@ -21,6 +21,15 @@ pub enum QueueError {
     /// The entry left the queue.
     #[error("queue entry {0} does not exist")]
     NoEntry(u64),
+    /// The message is not, or no longer, among those that are kept.
+    #[error("there is no retired message {0}: they are kept for as long as keep_retired_message_period of their account")]
+    NoRetired(u64),
+    /// There is none of what was asked for.
+    #[error("{0}")]
+    NotFound(String),
+    /// There is one already.
+    #[error("{0}")]
+    Exists(String),
     /// Others changed the same things at the same time, too often.
     #[error("changed by others at the same time, try again")]
     Contended,
@@ -52,7 +61,8 @@ impl From<QueueError> for tonic::Status {
             QueueError::NotOwned(_) => Self::permission_denied(text),
             QueueError::Limit(_) => Self::resource_exhausted(text),
             QueueError::NoAccount(_) => Self::failed_precondition(text),
-            QueueError::NoEntry(_) => Self::not_found(text),
+            QueueError::NoEntry(_) | QueueError::NoRetired(_) | QueueError::NotFound(_) => Self::not_found(text),
+            QueueError::Exists(_) => Self::already_exists(text),
             QueueError::Contended => Self::unavailable(text),
             QueueError::Damaged(_) => Self::data_loss(text),
             QueueError::Engine(error) => error.into(),

@@ -1,73 +1,194 @@
-//! Looking at the queue: filtered, sorted, in pages.
+//! Looking at the queue, and at what left it: filtered, sorted, in pages.
 
-use std::collections::BTreeMap;
-
-use mox_proto::queue::v1::sort::Field;
-use mox_proto::queue::v1::{Entry, Filter, ListQueueRequest, ListQueueResponse};
+use bytes::Bytes;
+use mox_proto::queue::v1::sort::Field as SortField;
+use mox_proto::queue::v1::{Entry, Filter, ListQueueRequest, ListQueueResponse, Sort};
 use prost::Message;
 
+use super::find::{Found, Place, Query, Row, Times, find};
+use super::index::{Field, Listed, mark, normal, value};
 use super::{Queue, QueueError, record};
-use crate::engine::{Limit, Order};
-use crate::keys;
+use crate::keys::{self, QueueList, QueueOrder};
 
 /// Entries of an answer.
-const PAGE_ENTRIES: usize = 1000;
+pub(super) const PAGE_ENTRIES: usize = 1000;
 /// Bytes of an answer, over which no more are added.
 const PAGE_BYTES: usize = 1 << 20;
 /// Ids that a filter may name.
 const FILTER_IDS_MAX: usize = 10_000;
 
-/// Where an entry stands in the order: the field, negated for descending order, and the id.
-type Place = (i64, u64);
-
-/// Where a page ends, and how many entries may follow; 0 is all.
-struct Token {
-    after: Place,
-    left: u64,
+/// Where a page ended, and how many rows may follow; 0 is all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Token {
+    pub after: Option<Place>,
+    pub left: u64,
 }
 
 impl Token {
-    fn parse(text: &str) -> Option<Self> {
-        let mut parts = text.split('.');
-        let field = parts.next()?.parse().ok()?;
-        let mut number = || parts.next()?.parse::<u64>().ok();
-        let token = Self {
-            after: (field, number()?),
-            left: number()?,
-        };
-        parts.next().is_none().then_some(token)
-    }
-
-    fn text(&self) -> String {
-        format!("{}.{}.{}", self.after.0, self.after.1, self.left)
-    }
-}
-
-/// An address, or all of a domain as "@domain".
-fn address_matches(pattern: &str, address: &str) -> bool {
-    let (pattern, address) = (pattern.to_lowercase(), address.to_lowercase());
-    pattern.is_empty()
-        || if pattern.starts_with('@') {
-            address.ends_with(&pattern)
-        } else {
-            address == pattern
+    /// Of a request: the first page has none.
+    pub(super) fn parse(text: &str, max: u32) -> Result<Self, QueueError> {
+        if text.is_empty() {
+            return Ok(Self {
+                after: None,
+                left: max.into(),
+            });
         }
+        let mut numbers = text.split('.').map(|part| part.parse::<u64>().ok());
+        match (numbers.next(), numbers.next(), numbers.next(), numbers.next()) {
+            (Some(Some(time)), Some(Some(id)), Some(Some(left)), None) => Ok(Self {
+                after: Some((i64::try_from(time).unwrap_or(i64::MAX), id)),
+                left,
+            }),
+            _ => Err(QueueError::Invalid("page_token is none of ours".into())),
+        }
+    }
+
+    /// How many rows a page of at most `most` may have.
+    pub(super) fn wanted(self, most: usize) -> usize {
+        match self.left {
+            0 => most,
+            left => most.min(usize::try_from(left).unwrap_or(most)),
+        }
+    }
+
+    /// The token of the next page, after one with `given` rows; "" if there is none.
+    pub(super) fn next(self, given: usize, rest: Option<Place>) -> String {
+        let left = self.left.saturating_sub(given as u64);
+        match rest {
+            Some((time, id)) if self.left == 0 || left > 0 => format!("{}.{id}.{left}", time.max(0)),
+            _ => String::new(),
+        }
+    }
 }
 
-fn matches(filter: &Filter, entry: &Entry) -> bool {
-    (filter.ids.is_empty() || filter.ids.contains(&entry.id))
-        && (filter.account.is_empty() || filter.account == entry.account)
-        && address_matches(&filter.from, &entry.mail_from)
-        && address_matches(&filter.to, &entry.recipient)
-        && filter.hold.is_none_or(|hold| hold == entry.hold)
-        && filter.submitted_before.is_none_or(|at| entry.queued < at)
-        && filter.submitted_after.is_none_or(|at| entry.queued > at)
-        && filter.next_attempt_before.is_none_or(|at| entry.next_attempt < at)
-        && filter.next_attempt_after.is_none_or(|at| entry.next_attempt > at)
-        && filter
-            .transport
-            .as_ref()
-            .is_none_or(|transport| *transport == entry.transport)
+/// The condition of an address, or all of a domain as "@domain".
+fn address_condition(pattern: &str, whole: Field, domain: Field) -> Option<(Field, String)> {
+    if pattern.is_empty() {
+        return None;
+    }
+    let (address, of) = normal(pattern);
+    Some(if pattern.starts_with('@') {
+        (domain, of)
+    } else {
+        (whole, address)
+    })
+}
+
+/// The conditions of a filter that have an index, the likely rarer first.
+pub(super) fn conditions(
+    to: &str,
+    from: &str,
+    transport: Option<&str>,
+    marked: Option<bool>,
+    account: &str,
+) -> Vec<(Field, String)> {
+    let mut all = Vec::new();
+    all.extend(address_condition(to, Field::To, Field::ToDomain));
+    all.extend(
+        transport
+            .filter(|name| !name.is_empty())
+            .map(|name| (Field::Transport, value(name))),
+    );
+    all.extend(address_condition(from, Field::From, Field::FromDomain));
+    all.extend((!account.is_empty()).then(|| (Field::Account, value(account))));
+    all.extend(marked.map(|on| (Field::Mark, mark(on).to_owned())));
+    all
+}
+
+pub(super) fn check_ids(ids: &[u64]) -> Result<(), QueueError> {
+    if ids.len() > FILTER_IDS_MAX {
+        return Err(QueueError::Invalid(format!("at most {FILTER_IDS_MAX} ids")));
+    }
+    Ok(())
+}
+
+/// A filter, ready to be asked.
+pub(super) struct EntryFilter {
+    pub query: Query,
+    transport: Option<String>,
+}
+
+impl EntryFilter {
+    pub(super) fn new(filter: &Filter, sort: Sort, after: Option<Place>, wanted: usize) -> Result<Self, QueueError> {
+        check_ids(&filter.ids)?;
+        let query = Query {
+            list: QueueList::Entries,
+            ids: filter.ids.clone(),
+            equal: conditions(
+                &filter.to,
+                &filter.from,
+                filter.transport.as_deref(),
+                filter.hold,
+                &filter.account,
+            ),
+            activity: Times {
+                after: filter.next_attempt_after,
+                before: filter.next_attempt_before,
+            },
+            queued: Times {
+                after: filter.submitted_after,
+                before: filter.submitted_before,
+            },
+            order: match sort.field() {
+                SortField::NextAttempt => QueueOrder::Activity,
+                SortField::Queued => QueueOrder::Queued,
+            },
+            ascending: sort.ascending,
+            after,
+            wanted,
+        };
+        Ok(Self {
+            query,
+            transport: filter.transport.clone(),
+        })
+    }
+
+    pub(super) fn matches(&self, entry: &Entry) -> bool {
+        self.query.activity.contain(entry.next_attempt)
+            && self.query.queued.contain(entry.queued)
+            && self.transport.as_ref().is_none_or(|name| *name == entry.transport)
+            && Listed::entry(entry).has_all(&self.query.equal)
+    }
+}
+
+impl Row for Entry {
+    fn read(data: &Bytes) -> Result<Self, QueueError> {
+        record::decode_entry(data)
+    }
+
+    fn key(id: u64) -> Bytes {
+        keys::queue_entry(id)
+    }
+
+    fn id(&self) -> u64 {
+        self.id
+    }
+
+    fn time(&self, order: QueueOrder) -> i64 {
+        match order {
+            QueueOrder::Activity => self.next_attempt,
+            QueueOrder::Queued => self.queued,
+        }
+    }
+}
+
+/// As many of the rows as go into an answer, and the token of the next page.
+pub(super) fn page<T: Row + Message>(found: Found<T>, order: QueueOrder, token: Token) -> (Vec<T>, String) {
+    let Found { mut rows, mut rest } = found;
+    let mut bytes = 0;
+    let fitting = rows
+        .iter()
+        .take_while(|row| {
+            bytes += row.encoded_len();
+            bytes <= PAGE_BYTES
+        })
+        .count();
+    if fitting.max(1) < rows.len() {
+        rows.truncate(fitting.max(1));
+        rest = rows.last().map(|row| (row.time(order), row.id()));
+    }
+    let next = token.next(rows.len(), rest);
+    (rows, next)
 }
 
 impl Queue {
@@ -78,92 +199,37 @@ impl Queue {
     /// If the request makes no sense, or the engine fails.
     pub async fn list(&self, request: &ListQueueRequest) -> Result<ListQueueResponse, QueueError> {
         let filter = request.filter.clone().unwrap_or_default();
-        if filter.ids.len() > FILTER_IDS_MAX {
-            return Err(QueueError::Invalid(format!("at most {FILTER_IDS_MAX} ids")));
-        }
+        let token = Token::parse(&request.page_token, filter.max)?;
         let sort = request.sort.unwrap_or_default();
-        let token = match request.page_token.as_str() {
-            "" => Token {
-                after: (i64::MIN, 0),
-                left: u64::from(filter.max),
-            },
-            text => Token::parse(text).ok_or_else(|| QueueError::Invalid("page_token is none of ours".into()))?,
-        };
-        let begun = !request.page_token.is_empty();
-        let place = |entry: &Entry| {
-            let time = match sort.field() {
-                Field::NextAttempt => entry.next_attempt,
-                Field::Queued => entry.queued,
-            };
-            if sort.ascending {
-                (time, entry.id)
-            } else {
-                (-time, u64::MAX - entry.id)
-            }
-        };
-        let wanted = if token.left == 0 {
-            PAGE_ENTRIES
-        } else {
-            PAGE_ENTRIES.min(token.left as usize)
-        };
-        // The first entries of what is left, and one more that tells whether there is a next page.
-        let mut first: BTreeMap<Place, Entry> = BTreeMap::new();
-        let mut range = keys::queue_entries();
-        loop {
-            let page = self
-                .db()
-                .scan(range.clone(), Limit::default(), Order::Ascending)
-                .await?;
-            for (_, value) in &page.rows {
-                let mut entry = record::decode_entry(&value.data)?;
-                let at = place(&entry);
-                let beyond = first.len() > wanted && first.last_key_value().is_some_and(|(last, _)| at > *last);
-                if (begun && at <= token.after) || beyond || !matches(&filter, &entry) {
-                    continue;
-                }
-                entry.prefix.clear();
-                first.insert(at, entry);
-                if first.len() > wanted + 1 {
-                    first.pop_last();
-                }
-            }
-            match page.rest(&range) {
-                Some(rest) => range = rest,
-                None => break,
-            }
+        let asked = EntryFilter::new(&filter, sort, token.after, token.wanted(PAGE_ENTRIES))?;
+        let snapshot = self.db().snapshot().await?;
+        let mut found = find(snapshot.as_ref(), &asked.query, |entry: &Entry| asked.matches(entry)).await?;
+        for entry in &mut found.rows {
+            entry.prefix.clear();
         }
-        Ok(page(first, wanted, token.left))
+        let (entries, next_page_token) = page(found, asked.query.order, token);
+        Ok(ListQueueResponse {
+            entries,
+            next_page_token,
+        })
     }
 }
 
-/// As many of the entries as go into an answer.
-fn page(first: BTreeMap<Place, Entry>, wanted: usize, left: u64) -> ListQueueResponse {
-    let available = first.len();
-    let mut bytes = 0;
-    let mut last = None;
-    let mut entries = Vec::with_capacity(wanted.min(available));
-    for (at, entry) in first {
-        bytes += entry.encoded_len();
-        if entries.len() == wanted || (!entries.is_empty() && bytes > PAGE_BYTES) {
-            break;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_are_read_back_and_others_refused() {
+        let first = Token::parse("", 3).unwrap();
+        assert_eq!((first.after, first.wanted(1000)), (None, 3));
+        let next = first.next(2, Some((7, 9)));
+        let token = Token::parse(&next, 3).unwrap();
+        assert_eq!((token.after, token.left), (Some((7, 9)), 1));
+        assert_eq!(token.next(1, Some((8, 9))), "", "no more are wanted");
+        assert_eq!(Token::parse("", 0).unwrap().next(5, None), "");
+        for bad in ["1", "1.2", "1.2.3.4", "a.b.c", "-1.2.3"] {
+            assert!(Token::parse(bad, 0).is_err(), "{bad}");
         }
-        last = Some(at);
-        entries.push(entry);
-    }
-    let left_after = left.saturating_sub(entries.len() as u64);
-    let more = entries.len() < available && (left == 0 || left_after > 0);
-    let next_page_token = last
-        .filter(|_| more)
-        .map(|after| {
-            Token {
-                after,
-                left: left_after,
-            }
-            .text()
-        })
-        .unwrap_or_default();
-    ListQueueResponse {
-        entries,
-        next_page_token,
     }
 }

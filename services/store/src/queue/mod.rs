@@ -8,34 +8,52 @@
 //! takes the first entries of their domains, and replaces the tickets by one for what remains. So it costs the same
 //! however much waits, and however much of it is for a domain that takes no more now. Entries on hold are in no index.
 //!
+//! Lists are read from indices (see [`index`] and [`find`]), so that a page of any filter costs the same however long the
+//! queue is. What left the queue is retired, if its account keeps it: a record and indices of the same kind.
+//!
 //! Time is that of the database: in one place for all workers.
 //!
 //! [`QueueState`]: mox_proto::record::v1::QueueState
 
+mod admin;
+mod cancel;
+mod change;
 mod claim;
 mod complete;
 mod dsn;
 mod enqueue;
 mod error;
+mod find;
+mod hold;
 mod ids;
+mod index;
 mod limits;
 mod list;
+mod outcome;
 mod record;
 mod remove;
+mod retired;
 mod service;
 mod submit;
+mod suppress;
 
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use mox_events::{Bus, Event};
+use mox_events::Bus;
+use mox_types::AccountId;
 
+pub use admin::AdminApi;
 pub use enqueue::Submitter;
 pub use error::QueueError;
-pub use service::{AdminApi, Config, QueueApi, Sessions, SubmitApi};
+pub use outcome::{Event, Happened};
+pub(crate) use record::{enter_into_lists, lists};
+pub use retired::Sent;
+pub use service::{Config, QueueApi, Sessions, SubmitApi};
 pub use submit::may_send_as;
+pub use suppress::base_address;
 
 use crate::account::Accounts;
 use crate::content::Contents;
@@ -46,6 +64,19 @@ pub type Now = Arc<dyn Fn() -> i64 + Send + Sync>;
 
 /// Times that a change is tried while others change the same.
 const ATTEMPTS: usize = 32;
+
+/// The id of a configured account, by its name.
+pub type AccountIds = Arc<dyn Fn(&str) -> Option<AccountId> + Send + Sync>;
+
+/// What the queue goes by.
+pub struct Settings {
+    /// The configuration in force.
+    pub config: Config,
+    /// Accounts.
+    pub accounts: AccountIds,
+    /// The name of this host, for notifications.
+    pub hostname: String,
+}
 
 /// The outgoing queue.
 #[derive(Clone)]
@@ -58,6 +89,7 @@ struct Inner {
     bus: Bus,
     now: Now,
     ids: ids::Ids,
+    settings: OnceLock<Settings>,
 }
 
 impl Queue {
@@ -72,7 +104,27 @@ impl Queue {
             bus,
             now,
             ids,
+            settings: OnceLock::new(),
         }))
+    }
+
+    /// Sets what it goes by, once. Without, nothing that left the queue is kept.
+    pub fn configure(&self, settings: Settings) {
+        let _ = self.0.settings.set(settings);
+    }
+
+    /// How long an account's messages are kept after they left the queue; 0 is not at all.
+    fn keep_millis(&self, account: &str) -> i64 {
+        let Some(settings) = self.0.settings.get() else {
+            return 0;
+        };
+        let config = (settings.config)();
+        let period = config.accounts.get(account).map(|account| account.keep_retired_message_period);
+        period.map_or(0, |period| i64::try_from(period.as_millis()).unwrap_or(i64::MAX))
+    }
+
+    fn hostname(&self) -> &str {
+        self.0.settings.get().map_or("localhost", |settings| &settings.hostname)
     }
 
     fn db(&self) -> &Db {
@@ -85,6 +137,6 @@ impl Queue {
 
     /// Tells the workers that something is due. A hint: they look every now and then anyway.
     fn publish(&self) {
-        self.0.bus.publish(&Event::QueueDue);
+        self.0.bus.publish(&mox_events::Event::QueueDue);
     }
 }

@@ -7,6 +7,7 @@ use mox_types::{AccountId, Address, ContentId};
 use prost::Message;
 
 use super::QueueError;
+use super::index::Listed;
 use crate::content::{self, Owner};
 use crate::engine::{Commit, Engine, Snapshot, Value};
 use crate::keys;
@@ -90,11 +91,53 @@ pub(super) fn insert(commit: &mut Commit, entry: &Entry) -> Result<(), QueueErro
     commit.require_absent(keys::queue_entry(entry.id));
     commit.put(keys::queue_entry(entry.id), entry.encode_to_vec());
     commit.put(keys::queue_state(entry.id), state.encode_to_vec());
-    commit.put(keys::queue_of_account(account_of(entry)?, entry.id), Bytes::new());
+    let account = account_of(entry)?;
+    commit.put(keys::queue_of_account(account, entry.id), Bytes::new());
+    enter_into_lists(commit, entry);
     if !entry.hold {
         schedule(commit, &domain_of(entry), state.due, entry.id);
     }
     Ok(())
+}
+
+/// The keys by which an entry is found in lists, and by its fromid.
+pub(crate) fn lists(entry: &Entry) -> Vec<Bytes> {
+    let mut keys: Vec<Bytes> = Listed::entry(entry).keys().collect();
+    if let Ok(account) = account_of(entry)
+        && !entry.fromid.is_empty()
+    {
+        keys.push(keys::queue_fromid(account, &entry.fromid, entry.id));
+    }
+    keys
+}
+
+/// Lets an entry be found in lists, and by its fromid.
+pub(crate) fn enter_into_lists(commit: &mut Commit, entry: &Entry) {
+    for key in lists(entry) {
+        commit.put(key, Bytes::new());
+    }
+}
+
+/// Changes an entry, when it is due, and its lease. Its account, recipient and fromid stay.
+pub(super) fn update(commit: &mut Commit, stored: &Stored, entry: &Entry, state: &QueueState) {
+    let id = entry.id;
+    commit.require_at(keys::queue_entry(id), stored.entry_version);
+    commit.require_at(keys::queue_state(id), stored.state_version);
+    commit.put(keys::queue_entry(id), entry.encode_to_vec());
+    if stored.state != *state {
+        commit.put(keys::queue_state(id), state.encode_to_vec());
+    }
+    Listed::replace(&Listed::entry(&stored.entry), &Listed::entry(entry), commit);
+    if (stored.entry.hold, stored.state.due) == (entry.hold, state.due) {
+        return;
+    }
+    let domain = domain_of(entry);
+    if !stored.entry.hold {
+        commit.delete(keys::queue_due(&domain, stored.state.due, id));
+    }
+    if !entry.hold {
+        schedule(commit, &domain, state.due, id);
+    }
 }
 
 /// Changes when an entry is due, and its lease.
@@ -109,7 +152,8 @@ pub(super) fn update_state(commit: &mut Commit, stored: &Stored, state: &QueueSt
     }
 }
 
-/// Removes an entry with all that is derived from it. Tickets stay, and are found to be for nothing.
+/// Removes an entry with all that is derived from it, but for where its fromid leads to. Tickets stay, and are found to
+/// be for nothing.
 pub(super) fn remove(commit: &mut Commit, stored: &Stored, now: i64) -> Result<(), QueueError> {
     let entry = &stored.entry;
     commit.require_at(keys::queue_entry(entry.id), stored.entry_version);
@@ -118,6 +162,7 @@ pub(super) fn remove(commit: &mut Commit, stored: &Stored, now: i64) -> Result<(
     commit.delete(keys::queue_state(entry.id));
     commit.delete(keys::queue_due(&domain_of(entry), stored.state.due, entry.id));
     commit.delete(keys::queue_of_account(account_of(entry)?, entry.id));
+    Listed::entry(entry).remove(commit);
     content::release(commit, content_of(entry)?, &Owner::queue(entry.id), now);
     Ok(())
 }

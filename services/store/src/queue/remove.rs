@@ -10,7 +10,7 @@ use crate::keys;
 const STEP: usize = 256;
 
 impl Queue {
-    /// Removes the entries of an account, and what is kept of what it sent. Nobody is notified. What is being delivered
+    /// Removes the entries of an account, and all that is kept of what it sent. Nobody is notified. What is being delivered
     /// at this moment may arrive still.
     ///
     /// # Errors
@@ -47,6 +47,7 @@ impl Queue {
                 Err(e) => return Err(e.into()),
             }
         }
+        self.remove_retired(account).await?;
         let mut commit = Commit::new();
         commit.set_frees();
         for range in keys::queue_history(account) {

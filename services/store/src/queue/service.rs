@@ -6,13 +6,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures::{Stream, StreamExt};
 use mox_config::Dynamic;
-use mox_proto::queue::v1::queue_admin_service_server::{QueueAdminService, QueueAdminServiceServer};
 use mox_proto::queue::v1::queue_service_server::{QueueService, QueueServiceServer};
 use mox_proto::queue::v1::submit_service_server::{SubmitService, SubmitServiceServer};
 use mox_proto::queue::v1::{
     CheckSenderRequest, CheckSenderResponse, ClaimRequest, ClaimResponse, CompleteRequest, CompleteResponse,
-    EnqueueRequest, EnqueueResponse, ListQueueRequest, ListQueueResponse, ReadQueueContentRequest,
-    ReadQueueContentResponse, RenewRequest, RenewResponse, SubmitUploadRequest, SubmitUploadResponse,
+    EnqueueRequest, EnqueueResponse, ReadQueueContentRequest, ReadQueueContentResponse, RenewRequest, RenewResponse, SubmitUploadRequest, SubmitUploadResponse,
 };
 use mox_rpc::Identity;
 use tonic::{Request, Response, Status, Streaming};
@@ -182,30 +180,5 @@ impl QueueService for QueueApi {
             })
         });
         Ok(Response::new(Box::pin(answers)))
-    }
-}
-
-/// For control.
-#[derive(Clone)]
-pub struct AdminApi(Queue);
-
-impl AdminApi {
-    /// Over the queue.
-    #[must_use]
-    pub fn new(queue: Queue) -> Self {
-        Self(queue)
-    }
-
-    /// The gRPC service.
-    #[must_use]
-    pub fn server(self) -> QueueAdminServiceServer<Self> {
-        QueueAdminServiceServer::new(self)
-    }
-}
-
-#[tonic::async_trait]
-impl QueueAdminService for AdminApi {
-    async fn list(&self, request: Request<ListQueueRequest>) -> Result<Response<ListQueueResponse>, Status> {
-        Ok(Response::new(self.0.list(request.get_ref()).await?))
     }
 }

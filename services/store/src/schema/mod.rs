@@ -11,6 +11,7 @@
 //! new and keeps what there was, and says that programs of the version before can go on; a later one *contracts* when
 //! none of them is left. So the data says two versions: its own, and the oldest one that a program must know.
 
+mod lists;
 mod recipients;
 mod subjects;
 
@@ -33,10 +34,10 @@ pub(crate) const COPY_PREFIX: &str = "before-schema-";
 pub const COPY_KEPT: Duration = Duration::from_secs(14 * 24 * 3600);
 
 /// The shape that this program reads and writes.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// The oldest version that a program must know to use data of this shape. Programs of version 1 would drop, from what
-/// they change, all that later ones added to it.
-const OLDEST: u32 = 2;
+/// they change, all that later ones added to it; those of version 2 would leave what they enqueue out of the lists.
+const OLDEST: u32 = 3;
 
 /// A step from one version to the next.
 struct Migration {
@@ -59,6 +60,11 @@ const MIGRATIONS: &[Migration] = &[
         to: 2,
         what: "letting messages be found by their subject, for conversations",
         run: |db| Box::pin(subjects::enter(db)),
+    },
+    Migration {
+        to: 3,
+        what: "letting the queue be filtered and sorted",
+        run: |db| Box::pin(lists::enter(db)),
     },
 ];
 

@@ -67,7 +67,11 @@ impl Verifier<'_> {
         if let Some(account) = account {
             wanted.push(keys::queue_of_account(account, entry.id));
         }
-        let found = self.parts.db.get_many(wanted).await?;
+        let others = wanted.len();
+        let lists = crate::queue::lists(entry);
+        wanted.extend(lists.iter().cloned());
+        let mut found = self.parts.db.get_many(wanted).await?;
+        let missing = found.split_off(others);
         match &found[0] {
             None => self.wrong(about, format!("{which} has no state: it is never sent")),
             Some(state) if record::QueueState::decode(state.data.clone()).is_err() => {
@@ -90,6 +94,11 @@ impl Verifier<'_> {
             && self.fixable(about, format!("{which} is not among those of its account"))
         {
             commit.put(keys::queue_of_account(account, entry.id), bytes::Bytes::new());
+        }
+        if missing.contains(&None) && self.fixable(about, format!("{which} is missing in lists")) {
+            for key in lists {
+                commit.put(key, bytes::Bytes::new());
+            }
         }
         Ok(self.commit(commit).await?)
     }

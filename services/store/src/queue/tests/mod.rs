@@ -2,6 +2,7 @@
 
 mod leases;
 mod notices;
+mod steering;
 mod submitting;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use mox_config::{Account as AccountSettings, Destination, Domain as DomainSettin
 use mox_events::Bus;
 use mox_proto::mail::v1::{Content, content};
 use mox_proto::queue::v1::complete_request::Outcome;
+use mox_proto::queue::v1::RequireTls;
 use mox_proto::queue::v1::{
     ClaimRequest, ClaimResponse, CompleteRequest, CompleteResponse, EnqueueRecipient, EnqueueRequest, Lease,
 };

@@ -6,7 +6,7 @@ use super::*;
 use crate::account;
 use crate::engine::Commit;
 
-async fn with_account() -> World {
+pub(super) async fn with_account() -> World {
     let world = World::new();
     let mut commit = Commit::new();
     account::init(
@@ -39,7 +39,7 @@ fn request(lease: Lease, outcome: Outcome, dsn: Bytes) -> CompleteRequest {
     }
 }
 
-async fn in_mailbox(world: &World, name: &str) -> u32 {
+pub(super) async fn in_mailbox(world: &World, name: &str) -> u32 {
     let state = world.queue.0.accounts.state(world.sender.id, 0).await.unwrap();
     state.named(name).map_or(0, |mailbox| mailbox.counts.messages)
 }
