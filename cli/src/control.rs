@@ -7,12 +7,15 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, anyhow};
 use mox_proto::control::v1::control_service_client::ControlServiceClient;
+use mox_proto::queue::v1::queue_control_service_client::QueueControlServiceClient;
 use mox_rpc::{Channel, Endpoint, Identity};
 
 use crate::context::{Context, folder_of};
 
 /// A client for the server, as generated.
 pub type Client = ControlServiceClient<Channel>;
+/// The same, for the queue.
+pub type QueueClient = QueueControlServiceClient<Channel>;
 
 /// The socket of the server that has this configuration.
 ///
@@ -54,6 +57,26 @@ where
     F: FnOnce(Client) -> Fut,
     Fut: Future<Output = Result<T, tonic::Status>>,
 {
+    call_on(context, |channel| work(ControlServiceClient::new(channel)))
+}
+
+/// As [`call`], about the queue.
+///
+/// # Errors
+/// As there.
+pub fn call_queue<T, F, Fut>(context: &Context, work: F) -> Result<T>
+where
+    F: FnOnce(QueueClient) -> Fut,
+    Fut: Future<Output = Result<T, tonic::Status>>,
+{
+    call_on(context, |channel| work(QueueControlServiceClient::new(channel)))
+}
+
+fn call_on<T, F, Fut>(context: &Context, work: F) -> Result<T>
+where
+    F: FnOnce(Channel) -> Fut,
+    Fut: Future<Output = Result<T, tonic::Status>>,
+{
     connect(context)?;
     let socket = socket(context)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -62,7 +85,7 @@ where
         .context("starting the runtime")?;
     runtime.block_on(async {
         let channel = Channel::connect(Endpoint::Unix(socket), Identity::CLI, None);
-        work(ControlServiceClient::new(channel))
+        work(channel)
             .await
             .map_err(|status| anyhow!("{}", told(&status)))
     })

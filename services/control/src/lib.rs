@@ -27,6 +27,7 @@ mod edit;
 mod file;
 mod keys;
 mod nodes;
+mod queue;
 mod records;
 
 use std::path::PathBuf;
@@ -83,6 +84,7 @@ pub enum Error {
 pub struct Service {
     api: api::Api,
     admin: Admin,
+    queue: queue::QueueControl,
     socket: PathBuf,
 }
 
@@ -115,6 +117,10 @@ impl Service {
             });
         }
         let socket = deps.static_config.data_dir(&deps.config_dir).join(SOCKET);
+        // A process of its own has a mox.toml of its own, which need not name the transports of queue-delivery.
+        let single = deps.peers.get(SINGLE).is_some();
+        let transports = single.then(|| deps.static_config.transports.keys().cloned().collect());
+        let queue_control = queue::QueueControl::new(deps.store.clone(), transports);
         let config_files = ConfigFiles::new(Arc::clone(&deps.static_config), deps.config_dir.clone());
         let admin = Admin::new(deps.store.clone(), Some(config_files));
         let configuration = Arc::new(Configuration::new(
@@ -126,6 +132,7 @@ impl Service {
         let queue = QueueAdminServiceClient::new(deps.store);
         Self {
             admin,
+            queue: queue_control,
             api: api::Api {
                 configuration,
                 queue,
@@ -140,7 +147,9 @@ impl Service {
     /// What it answers.
     #[must_use]
     pub fn routes(&self) -> Routes {
-        Routes::new(ControlServiceServer::new(self.api.clone())).add_service(self.admin.clone().server())
+        Routes::new(ControlServiceServer::new(self.api.clone()))
+            .add_service(self.admin.clone().server())
+            .add_service(self.queue.clone().server())
     }
 
     /// Puts the file into force now, so that services that are started next have it. Answers its version.
