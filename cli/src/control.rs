@@ -85,9 +85,7 @@ where
         .context("starting the runtime")?;
     runtime.block_on(async {
         let channel = Channel::connect(Endpoint::Unix(socket), Identity::CLI, None);
-        work(channel)
-            .await
-            .map_err(|status| anyhow!("{}", told(&status)))
+        work(channel).await.map_err(|status| anyhow!("{}", told(&status)))
     })
 }
 

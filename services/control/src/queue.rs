@@ -97,7 +97,11 @@ impl QueueControlService for QueueControl {
 
     async fn add_suppression(&self, request: Request<AddSuppressionRequest>) -> Answer<Suppression> {
         let request = request.into_inner();
-        tracing::info!(account = request.account, address = request.address, "suppressing an address");
+        tracing::info!(
+            account = request.account,
+            address = request.address,
+            "suppressing an address"
+        );
         self.store.clone().add_suppression(request).await
     }
 
@@ -106,7 +110,11 @@ impl QueueControlService for QueueControl {
         request: Request<RemoveSuppressionRequest>,
     ) -> Answer<RemoveSuppressionResponse> {
         let request = request.into_inner();
-        tracing::info!(account = request.account, address = request.address, "no longer suppressing an address");
+        tracing::info!(
+            account = request.account,
+            address = request.address,
+            "no longer suppressing an address"
+        );
         self.store.clone().remove_suppression(request).await
     }
 }

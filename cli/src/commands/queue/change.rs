@@ -43,7 +43,10 @@ pub const SCHEDULE: Command = Command {
            many there were is printed.",
     arguments: || {
         let mut all = arguments();
-        all.push(flag("now", "the duration is from now, not from the time of the next attempt"));
+        all.push(flag(
+            "now",
+            "the duration is from now, not from the time of the next attempt",
+        ));
         all.push(parameter("duration"));
         all
     },
@@ -52,7 +55,12 @@ pub const SCHEDULE: Command = Command {
         let millis = filter::signed_duration(given)
             .ok_or_else(|| anyhow!("{given:?} is not a duration, such as \"1h30m\", \"-10m\" or \"0\""))?;
         let from_now = matches.get_flag("now");
-        change(context, matches, Change::Schedule(Schedule { from_now, millis }), "scheduled")
+        change(
+            context,
+            matches,
+            Change::Schedule(Schedule { from_now, millis }),
+            "scheduled",
+        )
     },
 };
 

@@ -85,9 +85,7 @@ pub fn most(matches: &ArgMatches) -> Result<u32> {
 /// A number of a message that was given as a parameter.
 pub fn id(matches: &ArgMatches, name: &str) -> Result<u64> {
     let given = text(matches, name);
-    given
-        .parse()
-        .map_err(|_| anyhow!("{name}: {given:?} is not a number"))
+    given.parse().map_err(|_| anyhow!("{name}: {given:?} is not a number"))
 }
 
 /// The messages in the queue that a command is about.

@@ -58,7 +58,11 @@ fn as_json(rule: &HoldRule) -> serde_json::Value {
 
 fn list(context: &Context, matches: &ArgMatches) -> Result<ExitCode> {
     let rules = control::call_queue(context, |mut client| async move {
-        Ok(client.list_hold_rules(ListHoldRulesRequest {}).await?.into_inner().rules)
+        Ok(client
+            .list_hold_rules(ListHoldRulesRequest {})
+            .await?
+            .into_inner()
+            .rules)
     })?;
     if matches.get_flag("json") {
         for rule in &rules {

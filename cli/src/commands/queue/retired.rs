@@ -107,16 +107,7 @@ fn list(context: &Context, matches: &ArgMatches) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let mut table = Table::new(&[
-        "ID",
-        "QUEUED",
-        "LAST",
-        "ACCOUNT",
-        "FROM",
-        "TO",
-        "SIZE",
-        "ATTEMPTS",
-        "OUTCOME",
-        "ERROR",
+        "ID", "QUEUED", "LAST", "ACCOUNT", "FROM", "TO", "SIZE", "ATTEMPTS", "OUTCOME", "ERROR",
     ]);
     for retired in &all {
         let entry = retired.entry.clone().unwrap_or_default();
@@ -190,7 +181,10 @@ mod tests {
         )
         .unwrap();
         let filter = read.filter.unwrap();
-        assert_eq!((filter.success, filter.last_activity_after), (Some(false), Some(6_400_000)));
+        assert_eq!(
+            (filter.success, filter.last_activity_after),
+            (Some(false), Some(6_400_000))
+        );
         let sort = read.sort.unwrap();
         assert!(sort.ascending && sort.field() == Field::Queued);
         assert!(request(&parsed(&["--result=maybe"]), 0).is_err());

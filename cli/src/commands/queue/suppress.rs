@@ -4,9 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::ArgMatches;
-use mox_proto::queue::v1::{
-    AddSuppressionRequest, ListSuppressionsRequest, RemoveSuppressionRequest, Suppression,
-};
+use mox_proto::queue::v1::{AddSuppressionRequest, ListSuppressionsRequest, RemoveSuppressionRequest, Suppression};
 use serde_json::json;
 
 use super::moment;
@@ -37,7 +35,13 @@ pub const ADD: Command = Command {
     help: "Add an address to those that an account does not send to.\n\n\
            Other addresses with the same base address are not sent to either: see mox queue suppress list. Messages that \
            are in the queue already are sent nevertheless.",
-    arguments: || vec![parameter("name"), parameter("address"), flag("json", "print a JSON object")],
+    arguments: || {
+        vec![
+            parameter("name"),
+            parameter("address"),
+            flag("json", "print a JSON object"),
+        ]
+    },
     run: add,
 };
 
@@ -141,8 +145,9 @@ fn remove(context: &Context, matches: &ArgMatches) -> Result<ExitCode> {
         account: text(matches, "name").to_owned(),
         address: text(matches, "address").to_owned(),
     };
-    control::call_queue(context, |mut client| async move {
-        client.remove_suppression(request).await
-    })?;
+    control::call_queue(
+        context,
+        |mut client| async move { client.remove_suppression(request).await },
+    )?;
     Ok(ExitCode::SUCCESS)
 }

@@ -177,14 +177,8 @@ pub fn queue_meter(account: AccountId) -> Bytes {
 /// What is kept of what an account sent, and of whom it does not send to.
 #[must_use]
 pub fn queue_history(account: AccountId) -> [Range<Bytes>; 5] {
-    [
-        QUEUE_SENT,
-        QUEUE_KNOWN,
-        QUEUE_METER,
-        QUEUE_SUPPRESSIONS,
-        QUEUE_FROMIDS,
-    ]
-    .map(|table| queue(table).raw(account.as_bytes()).prefix())
+    [QUEUE_SENT, QUEUE_KNOWN, QUEUE_METER, QUEUE_SUPPRESSIONS, QUEUE_FROMIDS]
+        .map(|table| queue(table).raw(account.as_bytes()).prefix())
 }
 
 /// What lists are of.

@@ -53,7 +53,9 @@ impl QueueAdminService for AdminApi {
         // Its own task: a caller that goes away does not end it halfway.
         let (queue, request) = (self.0.clone(), request.into_inner());
         let task = tokio::spawn(async move { queue.change(&request).await });
-        let response = task.await.map_err(|_| Status::internal("changing the queue failed"))??;
+        let response = task
+            .await
+            .map_err(|_| Status::internal("changing the queue failed"))??;
         Ok(Response::new(response))
     }
 
@@ -115,10 +117,7 @@ impl QueueAdminService for AdminApi {
         Ok(Response::new(self.0.list_suppressions(account, &request).await?))
     }
 
-    async fn add_suppression(
-        &self,
-        request: Request<AddSuppressionRequest>,
-    ) -> Result<Response<Suppression>, Status> {
+    async fn add_suppression(&self, request: Request<AddSuppressionRequest>) -> Result<Response<Suppression>, Status> {
         let AddSuppressionRequest {
             account,
             address,

@@ -113,13 +113,7 @@ impl Queue {
         Ok((found.rows, found.rest, token))
     }
 
-    fn change_one(
-        &self,
-        commit: &mut Commit,
-        stored: &Stored,
-        change: &Change,
-        now: i64,
-    ) -> Result<(), QueueError> {
+    fn change_one(&self, commit: &mut Commit, stored: &Stored, change: &Change, now: i64) -> Result<(), QueueError> {
         let mut entry = stored.entry.clone();
         let mut state = stored.state.clone();
         match change {

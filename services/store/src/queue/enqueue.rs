@@ -160,7 +160,9 @@ impl Queue {
             }
             let mut entries = Vec::with_capacity(counted.len());
             for (index, (id, recipient)) in counted.iter().enumerate() {
-                entries.push(entry(submitter, request, index, *id, ids[0], recipient, content, size, now)?);
+                entries.push(entry(
+                    submitter, request, index, *id, ids[0], recipient, content, size, now,
+                )?);
             }
             self.mark(submitter, request, &recipients, &mut entries).await?;
             for entry in &entries {

@@ -22,7 +22,9 @@ pub enum QueueError {
     #[error("queue entry {0} does not exist")]
     NoEntry(u64),
     /// The message is not, or no longer, among those that are kept.
-    #[error("there is no retired message {0}: they are kept for as long as keep_retired_message_period of their account")]
+    #[error(
+        "there is no retired message {0}: they are kept for as long as keep_retired_message_period of their account"
+    )]
     NoRetired(u64),
     /// There is none of what was asked for.
     #[error("{0}")]

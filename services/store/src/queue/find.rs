@@ -110,9 +110,8 @@ impl Query {
 
     /// The ranges of a candidate.
     fn ranges(&self, candidate: Option<&(Field, String)>, order: QueueOrder) -> Vec<Range<Bytes>> {
-        let range = |field, value: &str| {
-            keys::queue_index_range(self.list, field as u8, order, value, self.places(order))
-        };
+        let range =
+            |field, value: &str| keys::queue_index_range(self.list, field as u8, order, value, self.places(order));
         match candidate {
             Some((field, value)) => vec![range(*field, value)],
             None => MARKS.map(|mark| range(Field::Mark, mark)).into(),
@@ -120,13 +119,8 @@ impl Query {
     }
 
     fn comes_after(&self, place: Place) -> bool {
-        self.after.is_none_or(|after| {
-            if self.ascending {
-                place > after
-            } else {
-                place < after
-            }
-        })
+        self.after
+            .is_none_or(|after| if self.ascending { place > after } else { place < after })
     }
 }
 
@@ -256,7 +250,13 @@ impl Merged {
             .parts
             .iter_mut()
             .filter(|(_, places)| !places.is_empty())
-            .reduce(|a, b| if (b.1.front() < a.1.front()) == self.ascending { b } else { a });
+            .reduce(|a, b| {
+                if (b.1.front() < a.1.front()) == self.ascending {
+                    b
+                } else {
+                    a
+                }
+            });
         Ok(best.and_then(|(_, places)| places.pop_front()))
     }
 }
@@ -268,10 +268,7 @@ async fn walk<T: Row>(
     matches: impl Fn(&T) -> bool,
 ) -> Result<Found<T>, QueueError> {
     let mut merged = Merged {
-        parts: ranges
-            .into_iter()
-            .map(|range| (Some(range), VecDeque::new()))
-            .collect(),
+        parts: ranges.into_iter().map(|range| (Some(range), VecDeque::new())).collect(),
         ascending: query.ascending,
     };
     let mut rows: Vec<T> = Vec::new();

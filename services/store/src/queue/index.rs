@@ -85,11 +85,8 @@ impl Listed {
     /// Its keys.
     pub(super) fn keys(&self) -> impl Iterator<Item = Bytes> {
         self.values.iter().flat_map(|(field, value)| {
-            [
-                (QueueOrder::Activity, self.activity),
-                (QueueOrder::Queued, self.queued),
-            ]
-            .map(|(order, time)| keys::queue_index(self.list, *field as u8, order, value, (time, self.id)))
+            [(QueueOrder::Activity, self.activity), (QueueOrder::Queued, self.queued)]
+                .map(|(order, time)| keys::queue_index(self.list, *field as u8, order, value, (time, self.id)))
         })
     }
 
@@ -190,6 +187,10 @@ mod tests {
         Listed::replace(&Listed::entry(&before), &Listed::entry(&before), &mut commit);
         assert!(commit.operations.is_empty());
         Listed::replace(&Listed::entry(&before), &Listed::entry(&after), &mut commit);
-        assert_eq!(commit.operations.len(), 12, "one out and one in for six fields in one order");
+        assert_eq!(
+            commit.operations.len(),
+            12,
+            "one out and one in for six fields in one order"
+        );
     }
 }

@@ -119,7 +119,10 @@ impl Queue {
             return 0;
         };
         let config = (settings.config)();
-        let period = config.accounts.get(account).map(|account| account.keep_retired_message_period);
+        let period = config
+            .accounts
+            .get(account)
+            .map(|account| account.keep_retired_message_period);
         period.map_or(0, |period| i64::try_from(period.as_millis()).unwrap_or(i64::MAX))
     }
 

@@ -45,12 +45,7 @@ struct RetiredAsked {
 }
 
 impl RetiredAsked {
-    fn new(
-        filter: &RetiredFilter,
-        sort: RetiredSort,
-        after: Option<Place>,
-        wanted: usize,
-    ) -> Result<Self, QueueError> {
+    fn new(filter: &RetiredFilter, sort: RetiredSort, after: Option<Place>, wanted: usize) -> Result<Self, QueueError> {
         check_ids(&filter.ids)?;
         let mut equal = conditions(
             &filter.to,
@@ -141,7 +136,10 @@ impl Queue {
         let sort = request.sort.unwrap_or_default();
         let asked = RetiredAsked::new(&filter, sort, token.after, token.wanted(PAGE_ENTRIES))?;
         let snapshot = self.db().snapshot().await?;
-        let found = find(snapshot.as_ref(), &asked.query, |retired: &Retired| asked.matches(retired)).await?;
+        let found = find(snapshot.as_ref(), &asked.query, |retired: &Retired| {
+            asked.matches(retired)
+        })
+        .await?;
         let (retired, next_page_token) = page(found, asked.query.order, token);
         Ok(ListRetiredResponse {
             retired,
@@ -231,7 +229,9 @@ impl Queue {
             .iter()
             .filter_map(|(key, _)| keys::parse_queue_fromid(key))
             .collect();
-        let wanted = ids.iter().flat_map(|id| [keys::queue_entry(*id), keys::queue_retired(*id)]);
+        let wanted = ids
+            .iter()
+            .flat_map(|id| [keys::queue_entry(*id), keys::queue_retired(*id)]);
         let values = self.db().get_many(wanted.collect()).await?;
         let mut sent = Vec::new();
         for pair in values.chunks(2) {
@@ -271,7 +271,9 @@ impl Sent {
 /// Adds the removal of retired messages to a commit; answers how many there are.
 async fn remove(db: &dyn Engine, commit: &mut Commit, ids: &[u64]) -> Result<u64, QueueError> {
     let mut removed = 0;
-    let found = db.get_many(ids.iter().map(|id| keys::queue_retired(*id)).collect()).await?;
+    let found = db
+        .get_many(ids.iter().map(|id| keys::queue_retired(*id)).collect())
+        .await?;
     for value in found.into_iter().flatten() {
         let retired = Retired::read(&value.data)?;
         let Some(entry) = &retired.entry else { continue };

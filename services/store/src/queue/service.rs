@@ -10,7 +10,8 @@ use mox_proto::queue::v1::queue_service_server::{QueueService, QueueServiceServe
 use mox_proto::queue::v1::submit_service_server::{SubmitService, SubmitServiceServer};
 use mox_proto::queue::v1::{
     CheckSenderRequest, CheckSenderResponse, ClaimRequest, ClaimResponse, CompleteRequest, CompleteResponse,
-    EnqueueRequest, EnqueueResponse, ReadQueueContentRequest, ReadQueueContentResponse, RenewRequest, RenewResponse, SubmitUploadRequest, SubmitUploadResponse,
+    EnqueueRequest, EnqueueResponse, ReadQueueContentRequest, ReadQueueContentResponse, RenewRequest, RenewResponse,
+    SubmitUploadRequest, SubmitUploadResponse,
 };
 use mox_rpc::Identity;
 use tonic::{Request, Response, Status, Streaming};

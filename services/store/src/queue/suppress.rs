@@ -35,11 +35,7 @@ const NO_MAILBOX_CODES: [u32; 2] = [551, 556];
 #[must_use]
 pub fn base_address(address: &Address) -> String {
     let localpart = address.localpart.as_str().to_lowercase();
-    let base = localpart
-        .split(['+', '-'])
-        .next()
-        .unwrap_or_default()
-        .replace('.', "");
+    let base = localpart.split(['+', '-']).next().unwrap_or_default().replace('.', "");
     let base = if base.is_empty() { localpart } else { base };
     format!("{base}@{}", address.domain.ascii())
 }
@@ -223,7 +219,10 @@ impl Queue {
         if let (Some(id), Some(base)) = (id, &base) {
             let found = self.db().get(keys::queue_suppression(id, base)).await?;
             return Ok(ListSuppressionsResponse {
-                suppressions: found.iter().map(|value| decode(&value.data)).collect::<Result<_, _>>()?,
+                suppressions: found
+                    .iter()
+                    .map(|value| decode(&value.data))
+                    .collect::<Result<_, _>>()?,
                 next_page_token: String::new(),
             });
         }
@@ -268,7 +267,11 @@ fn token(text: &str) -> Option<bytes::Bytes> {
         return None;
     }
     let digits = |at: usize| u8::from_str_radix(text.get(at..at + 2)?, 16).ok();
-    (0..text.len()).step_by(2).map(digits).collect::<Option<Vec<u8>>>().map(Into::into)
+    (0..text.len())
+        .step_by(2)
+        .map(digits)
+        .collect::<Option<Vec<u8>>>()
+        .map(Into::into)
 }
 
 #[cfg(test)]
@@ -285,7 +288,11 @@ mod tests {
         ] {
             assert_eq!(base(same), "username@example.org", "{same}");
         }
-        assert_eq!(base("+x@example.org"), "+x@example.org", "an address is never without localpart");
+        assert_eq!(
+            base("+x@example.org"),
+            "+x@example.org",
+            "an address is never without localpart"
+        );
         assert_eq!(base("x@bücher.example"), "x@xn--bcher-kva.example");
     }
 

@@ -13,8 +13,8 @@ use bytes::Bytes;
 use mox_config::{Account as AccountSettings, Destination, Domain as DomainSettings, Dynamic};
 use mox_events::Bus;
 use mox_proto::mail::v1::{Content, content};
-use mox_proto::queue::v1::complete_request::Outcome;
 use mox_proto::queue::v1::RequireTls;
+use mox_proto::queue::v1::complete_request::Outcome;
 use mox_proto::queue::v1::{
     ClaimRequest, ClaimResponse, CompleteRequest, CompleteResponse, EnqueueRecipient, EnqueueRequest, Lease,
 };

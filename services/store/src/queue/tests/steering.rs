@@ -62,7 +62,10 @@ impl World {
         let mut changed = 0;
         loop {
             let answer = self.queue.change(&request).await.unwrap();
-            assert_eq!(self.queue.change(&request).await.unwrap().next_page_token, answer.next_page_token);
+            assert_eq!(
+                self.queue.change(&request).await.unwrap().next_page_token,
+                answer.next_page_token
+            );
             changed += answer.changed;
             if answer.next_page_token.is_empty() {
                 return changed;
@@ -146,7 +149,12 @@ async fn held_entries_are_not_given_out_until_released() {
     assert_eq!(world.ids(&held).await, [ids[0]]);
     // On hold while it is being tried: what becomes of the attempt counts, and there is no other.
     assert_eq!(world.change(to("@two.example"), Change::Hold(true)).await, 1);
-    assert!(!world.complete(leases(&claim)[0], Outcome::Retry, world.now()).await.stale);
+    assert!(
+        !world
+            .complete(leases(&claim)[0], Outcome::Retry, world.now())
+            .await
+            .stale
+    );
     world.advance(100_000);
     assert!(world.claim("w", 10, &[]).await.entries.is_empty());
     assert_eq!(world.change(held, Change::Hold(false)).await, 2);
@@ -236,7 +244,11 @@ async fn rules_hold_what_they_match() {
         sender_domain: from.into(),
         recipient_domain: to.into(),
     };
-    let first = world.queue.add_hold_rule(&rule("me", "", "Bücher.example")).await.unwrap();
+    let first = world
+        .queue
+        .add_hold_rule(&rule("me", "", "Bücher.example"))
+        .await
+        .unwrap();
     let second = world.queue.add_hold_rule(&rule("", "other.example", "")).await.unwrap();
     assert_eq!((first.id, second.id), (1, 2));
     assert!(world.queue.add_hold_rule(&rule("", "", "a b")).await.is_err());
@@ -306,7 +318,11 @@ async fn what_left_is_kept_for_its_time() {
     world.advance(2_000);
     assert_eq!(world.queue.clean_retired().await.unwrap(), 1);
     for table in *b"rjkcw" {
-        assert!(world.keys(keys::prefix(&[b'q', table])).await.is_empty(), "{}", table as char);
+        assert!(
+            world.keys(keys::prefix(&[b'q', table])).await.is_empty(),
+            "{}",
+            table as char
+        );
     }
 }
 
@@ -318,10 +334,17 @@ async fn addresses_that_fail_for_good_are_not_tried_again() {
     assert_eq!(world.suppressed().await, ["nobody@one.example"]);
     let ids = world.send(&["nobody@one.example", "somebody@one.example"]).await;
     let claim = world.claim("w", 10, &[]).await;
-    let marked: Vec<bool> = claim.entries.iter().map(|c| c.entry.as_ref().unwrap().suppressed).collect();
+    let marked: Vec<bool> = claim
+        .entries
+        .iter()
+        .map(|c| c.entry.as_ref().unwrap().suppressed)
+        .collect();
     assert_eq!(marked, [true, false]);
     world.complete(leases(&claim)[0], Outcome::Failed, 0).await;
-    assert_eq!(world.retired(RetiredFilter::default()).await[0], (ids[0], Reason::Suppressed));
+    assert_eq!(
+        world.retired(RetiredFilter::default()).await[0],
+        (ids[0], Reason::Suppressed)
+    );
     world.complete(leases(&claim)[1], Outcome::Delivered, 0).await;
     // What may have another reason needs three failures in a row.
     for n in 0..3 {
@@ -340,10 +363,32 @@ async fn addresses_that_fail_for_good_are_not_tried_again() {
     world.fail_with(550, "5.1.1").await;
     assert_eq!(world.suppressed().await.len(), 2);
     let me = world.sender.id;
-    assert!(world.queue.add_suppression(me, "me", "no-body@one.example", "").await.is_ok());
-    assert!(world.queue.add_suppression(me, "me", "n.o@one.example", "").await.is_err());
-    world.queue.remove_suppression(me, "me", "NoBody@one.example").await.unwrap();
-    assert!(world.queue.remove_suppression(me, "me", "nobody@one.example").await.is_err());
+    assert!(
+        world
+            .queue
+            .add_suppression(me, "me", "no-body@one.example", "")
+            .await
+            .is_ok()
+    );
+    assert!(
+        world
+            .queue
+            .add_suppression(me, "me", "n.o@one.example", "")
+            .await
+            .is_err()
+    );
+    world
+        .queue
+        .remove_suppression(me, "me", "NoBody@one.example")
+        .await
+        .unwrap();
+    assert!(
+        world
+            .queue
+            .remove_suppression(me, "me", "nobody@one.example")
+            .await
+            .is_err()
+    );
 }
 
 #[tokio::test]
@@ -356,7 +401,11 @@ async fn removing_an_account_leaves_nothing() {
     world.send(&["b@one.example"]).await;
     world.queue.remove_account(world.sender.id).await.unwrap();
     for table in *b"esdaofmirjkcuw" {
-        assert!(world.keys(keys::prefix(&[b'q', table])).await.is_empty(), "{}", table as char);
+        assert!(
+            world.keys(keys::prefix(&[b'q', table])).await.is_empty(),
+            "{}",
+            table as char
+        );
     }
 }
 
@@ -384,8 +433,17 @@ struct Wanted {
 }
 
 fn wanted() -> impl Strategy<Value = Wanted> {
-    (0..5usize, 0..4usize, 0..3usize, 0..3usize, 0..3usize, 0..4usize, 0..4usize, 0..3u32).prop_map(
-        |(to, from, account, hold, transport, queued, next, max)| Wanted {
+    (
+        0..5usize,
+        0..4usize,
+        0..3usize,
+        0..3usize,
+        0..3usize,
+        0..4usize,
+        0..4usize,
+        0..3u32,
+    )
+        .prop_map(|(to, from, account, hold, transport, queued, next, max)| Wanted {
             to,
             from,
             account,
@@ -394,14 +452,16 @@ fn wanted() -> impl Strategy<Value = Wanted> {
             queued,
             next,
             max: max * 700,
-        },
-    )
+        })
 }
 
 /// However the page is found, it is what looking at everything finds.
 #[test]
 fn lists_are_those_of_a_scan() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     let world = World::new();
     // More than are few, for some values.
     let entries: Vec<Entry> = runtime.block_on(async {
@@ -412,7 +472,11 @@ fn lists_are_those_of_a_scan() {
                 account_id: world.sender.id.to_bytes(),
                 account: ["me", "other"][usize::from(n % 10 == 0)].into(),
                 mail_from: ["me@local.example", "You@local.example", "x@else.example"][n as usize % 3].into(),
-                recipient: format!("u{}@{}.example", n % 2, ["one", "two", "rare"][if n % 100 == 0 { 2 } else { n as usize % 2 }]),
+                recipient: format!(
+                    "u{}@{}.example",
+                    n % 2,
+                    ["one", "two", "rare"][if n % 100 == 0 { 2 } else { n as usize % 2 }]
+                ),
                 content_id: mox_types::ContentId::new().to_bytes(),
                 hold: n % 5 == 0,
                 transport: ["", "", "relay"][n as usize % 3].into(),
