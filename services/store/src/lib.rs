@@ -362,6 +362,7 @@ impl queue::Sessions for Sessions {
         Ok(queue::Submitter {
             id: session.account,
             name: session.name.to_string(),
+            login: session.login_address.to_string(),
         })
     }
 }
