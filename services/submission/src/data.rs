@@ -143,9 +143,9 @@ fn trace(session: &Session, smtputf8: bool) -> String {
         .map(|t| format!(" tls {} ({})", t.cipher, t.version))
         .unwrap_or_default();
     format!(
-        "Received: by {} with {with}{tls}\r\n\tid {:016x};\r\n\t{}\r\n",
+        "Received: by {} with {with}{tls}\r\n\tid {};\r\n\t{}\r\n",
         session.place.hostname,
-        session.info.cid,
+        session.place.shared.config.cid_key().seal(session.info.cid),
         compose::date(session.place.shared.clock.now())
     )
 }
