@@ -72,6 +72,7 @@ pub static ALL: &[&Command] = &[
     &commands::config::tlspubkey::RM,
     &commands::config::tlspubkey::GEN,
     &commands::config::printservice::PRINTSERVICE,
+    &commands::cid::CID,
     &commands::dns::LOOKUP,
     &commands::dkim::GENERATE_ED25519,
     &commands::dkim::GENERATE_RSA,
