@@ -365,6 +365,10 @@ mod tests {
         let account = AccountId::new();
         assert_eq!(parse_queue_of_account(&queue_of_account(account, 9)), Some(9));
         assert!(queue_history(account)[2].contains(&queue_meter(account)));
-        assert!(!queue_sent_rows(account).iter().any(|rows| rows.contains(&queue_meter(account))));
+        assert!(
+            !queue_sent_rows(account)
+                .iter()
+                .any(|rows| rows.contains(&queue_meter(account)))
+        );
     }
 }

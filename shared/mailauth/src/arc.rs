@@ -41,7 +41,9 @@ impl Verdict {
             return None;
         }
         let mut known = self.sealed.iter().take_while(|set| trusted(&set.sealer));
-        known.find(|set| passed_dmarc(&set.results, domain)).map(|set| set.sealer.as_str())
+        known
+            .find(|set| passed_dmarc(&set.results, domain))
+            .map(|set| set.sealer.as_str())
     }
 }
 
@@ -147,12 +149,21 @@ mod tests {
     #[test]
     fn trusted_sealers_vouch_for_what_they_saw() {
         let list = |sealer: &str| sealer == "list.example";
-        assert_eq!(chain(&[("list.example", PASS)]).vouches("example.org", list), Some("list.example"));
+        assert_eq!(
+            chain(&[("list.example", PASS)]).vouches("example.org", list),
+            Some("list.example")
+        );
         assert_eq!(chain(&[("list.example", PASS)]).vouches("example.net", list), None);
         assert_eq!(chain(&[("evil.example", PASS)]).vouches("example.org", list), None);
         // Others sealed after it, or before it.
-        assert_eq!(chain(&[("evil.example", PASS), ("list.example", PASS)]).vouches("example.org", list), None);
-        let before = chain(&[("list.example", "i=2; x; dmarc=fail header.from=example.org"), ("evil.example", PASS)]);
+        assert_eq!(
+            chain(&[("evil.example", PASS), ("list.example", PASS)]).vouches("example.org", list),
+            None
+        );
+        let before = chain(&[
+            ("list.example", "i=2; x; dmarc=fail header.from=example.org"),
+            ("evil.example", PASS),
+        ]);
         assert_eq!(before.vouches("example.org", list), None);
         let both = chain(&[("two.example", "i=2; x; arc=pass"), ("list.example", PASS)]);
         assert_eq!(both.vouches("example.org", list), None);
@@ -182,6 +193,9 @@ mod tests {
             assert!(!passed_dmarc(results, "example.org"), "{results}");
         }
         assert!(passed_dmarc(PASS, "example.org"));
-        assert!(passed_dmarc("i=1; x; dmarc=pass header.from=\"example.org\"", "example.org"));
+        assert!(passed_dmarc(
+            "i=1; x; dmarc=pass header.from=\"example.org\"",
+            "example.org"
+        ));
     }
 }

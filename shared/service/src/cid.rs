@@ -101,7 +101,13 @@ mod tests {
             assert_eq!(key.open(&changed), None);
         }
         assert_ne!(key.seal(1)[..16], key.seal(2)[..16]);
-        for bad in ["", "12", "+0000000000000000000000000000000", &"g".repeat(32), &"0".repeat(33)] {
+        for bad in [
+            "",
+            "12",
+            "+0000000000000000000000000000000",
+            &"g".repeat(32),
+            &"0".repeat(33),
+        ] {
             assert_eq!(key.open(bad), None, "{bad}");
         }
         assert_eq!(CidKey::from_bytes(&key.to_bytes()), Some(key));

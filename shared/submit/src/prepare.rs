@@ -157,7 +157,11 @@ fn in_title_case(name: &[u8]) -> String {
     let mut first = true;
     let name = String::from_utf8_lossy(name);
     let letters = name.chars().map(|c| {
-        let c = if first { c.to_ascii_uppercase() } else { c.to_ascii_lowercase() };
+        let c = if first {
+            c.to_ascii_uppercase()
+        } else {
+            c.to_ascii_lowercase()
+        };
         first = c == '-';
         c
     });
@@ -244,7 +248,11 @@ mod tests {
             let p = prepare(&message.into(), "h", SystemTime::UNIX_EPOCH).unwrap();
             assert_eq!(p.tls_optional, optional, "{header}");
         }
-        assert!(prepared("From: a@example.org\r\nSubject: \u{e9}\r\n\r\n").unwrap().international);
+        assert!(
+            prepared("From: a@example.org\r\nSubject: \u{e9}\r\n\r\n")
+                .unwrap()
+                .international
+        );
         assert!(!prepared("From: a@example.org\r\n\r\n\u{e9}\r\n").unwrap().international);
         let latin = Bytes::from_static(b"From: a@example.org\r\nSubject: \xe9\r\n\r\n");
         let p = prepare(&latin, "h", SystemTime::UNIX_EPOCH).unwrap();

@@ -7,8 +7,8 @@ use mox_proto::queue::v1::{EnqueueRequest, EnqueueResponse, Entry};
 use mox_types::{AccountId, Address};
 use prost::Message;
 
-use super::submit::may_send_as;
 use super::fromid::{Sender, senders};
+use super::submit::may_send_as;
 use super::suppress::base_address;
 use super::{ATTEMPTS, Queue, QueueError, hold, limits, record};
 use crate::content::{ContentError, Owner, Staged};
@@ -143,7 +143,11 @@ impl Queue {
             "size is not that of prefix and content",
         )?;
         let (senders, fromids) = senders(config, settings, submitter, request)?;
-        let limits = config.host.as_ref().is_none_or(|host| host.localserve.is_none()).then_some(settings);
+        let limits = config
+            .host
+            .as_ref()
+            .is_none_or(|host| host.localserve.is_none())
+            .then_some(settings);
         let mut ids = Vec::new();
         for attempt in 0..ATTEMPTS {
             let now = self.now();

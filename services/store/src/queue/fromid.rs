@@ -75,7 +75,9 @@ pub(super) fn senders(
                     fromid,
                 })
             };
-            (0..request.recipients.len()).map(sender).collect::<Result<Vec<_>, QueueError>>()?
+            (0..request.recipients.len())
+                .map(sender)
+                .collect::<Result<Vec<_>, QueueError>>()?
         }
     };
     let ids = senders.iter().map(|sender| sender.fromid.clone()).collect();
@@ -85,7 +87,9 @@ pub(super) fn senders(
 /// Whether a login is with an address that has ids. Addresses compare as mail to them is delivered to the same account,
 /// but with all that follows a separator: that is what tells such logins from others.
 fn has_ids(account: &Account, login: &str) -> bool {
-    let Ok(login) = login.parse::<Address>() else { return false };
+    let Ok(login) = login.parse::<Address>() else {
+        return false;
+    };
     let mut addresses = account.from_id_login_addresses.iter();
     addresses.any(|text| {
         text.parse::<Address>().is_ok_and(|address| {

@@ -76,10 +76,16 @@ pub(super) async fn count(queue: &Queue, commit: &mut Commit, sending: &Sending<
     }
     if sending.remember {
         for ((key, times), known) in times.into_iter().zip(values) {
-            let before = known.as_ref().map(|value| Recipient::decode(value.data.clone())).transpose();
+            let before = known
+                .as_ref()
+                .map(|value| Recipient::decode(value.data.clone()))
+                .transpose();
             let before = before.map_err(|_| QueueError::Damaged("a recipient"))?;
             commit.require_unchanged(key.clone(), known.as_ref());
-            commit.put(key, write_to(before.as_ref(), times, sending.now.div_euclid(1000)).encode_to_vec());
+            commit.put(
+                key,
+                write_to(before.as_ref(), times, sending.now.div_euclid(1000)).encode_to_vec(),
+            );
         }
     }
     Ok(())
@@ -88,7 +94,9 @@ pub(super) async fn count(queue: &Queue, commit: &mut Commit, sending: &Sending<
 /// The record with what is asked for, if that is within the limits.
 fn add(meter: Option<&Value>, limits: &Account, sending: &Sending<'_>, new: u64) -> Result<SentMeter, QueueError> {
     let mut meter = match meter {
-        Some(value) => SentMeter::decode(value.data.clone()).map_err(|_| QueueError::Damaged("what an account sent"))?,
+        Some(value) => {
+            SentMeter::decode(value.data.clone()).map_err(|_| QueueError::Damaged("what an account sent"))?
+        }
         None => SentMeter::default(),
     };
     let now = sending.now;

@@ -162,7 +162,11 @@ async fn senders_have_ids_for_logins_that_want_them() {
 
     world.sender.login = "Me+IDs@local.example".into();
     let request = world.request(&["a@one.example", "b@one.example"]);
-    let answer = world.queue.submit(&world.sender, &world.config, &request).await.unwrap();
+    let answer = world
+        .queue
+        .submit(&world.sender, &world.config, &request)
+        .await
+        .unwrap();
     let sent = entries(&world, &answer.ids).await;
     assert_eq!(answer.fromids.len(), 2);
     for ((mail_from, fromid), told) in sent.iter().zip(&answer.fromids) {
@@ -170,7 +174,11 @@ async fn senders_have_ids_for_logins_that_want_them() {
         assert_eq!(*mail_from, format!("me+{fromid}@local.example"));
     }
     assert_ne!(sent[0].1, sent[1].1);
-    let again = world.queue.submit(&world.sender, &world.config, &request).await.unwrap();
+    let again = world
+        .queue
+        .submit(&world.sender, &world.config, &request)
+        .await
+        .unwrap();
     assert_eq!(again, answer);
 
     let own = |to: &[&str]| EnqueueRequest {
