@@ -3,7 +3,7 @@
 use mox_message::{compose, received};
 use mox_smtp::{DataDecoder, Lines, Reply};
 use mox_spool::{Message, Spool, SpoolError};
-use mox_submit::{Enqueued, Refused, Submission};
+use mox_submit::Submission;
 use mox_telemetry::TraceKind;
 
 use crate::session::{Session, Stop};
@@ -16,13 +16,21 @@ pub(crate) async fn run(session: &mut Session) -> Result<Reply, Stop> {
     let Some(transaction) = &session.transaction else {
         return Ok(Reply::new(503, (5, 1), "say MAIL first"));
     };
+    if transaction.chunks.is_some() {
+        return Ok(Reply::new(503, (5, 1), "the message is being sent with BDAT"));
+    }
     if transaction.recipients.is_empty() {
         return Ok(Reply::new(554, (5, 1), "there are no recipients"));
     }
     session.say(&Reply::plain(354, "end the message with a line that has only a dot"))?;
     let received = receive(session).await?;
+    Ok(conclude(session, received).await)
+}
+
+/// What becomes of a message that was read to its end.
+pub(crate) async fn conclude(session: &mut Session, received: Result<Message, Reply>) -> Reply {
     let Some(transaction) = session.transaction.take() else {
-        return Ok(Reply::new(503, (5, 1), "say MAIL first"));
+        return Reply::new(503, (5, 1), "say MAIL first");
     };
     let reply = match received {
         Ok(message) => submit(session, transaction, message).await,
@@ -34,7 +42,7 @@ pub(crate) async fn run(session: &mut Session) -> Result<Reply, Stop> {
         _ => "refused",
     };
     session.place.shared.metrics.message(result);
-    Ok(reply)
+    reply
 }
 
 /// Reads the message to its end, whatever is wrong with it, so that the next command is one.
@@ -61,14 +69,19 @@ async fn receive(session: &mut Session) -> Result<Result<Message, Reply>, Stop> 
         },
         Some(error) => error,
     };
-    Ok(Err(match error {
+    Ok(Err(not_kept(&error, most)))
+}
+
+/// Why a message that came in could not be kept.
+pub(crate) fn not_kept(error: &SpoolError, most: u64) -> Reply {
+    match error {
         SpoolError::TooLarge { .. } => Reply::new(552, (3, 4), format!("a message may have at most {most} bytes")),
         SpoolError::Budget { .. } => Reply::new(452, (3, 1), "too many messages are being received, try again later"),
-        error => {
+        error @ SpoolError::Io { .. } => {
             tracing::error!(%error, "receiving a message");
             Reply::new(452, (3, 1), "the message can't be kept now, try again later")
         }
-    }))
+    }
 }
 
 async fn submit(session: &mut Session, transaction: Transaction, message: Message) -> Reply {
@@ -84,8 +97,6 @@ async fn submit(session: &mut Session, transaction: Transaction, message: Messag
     let now = shared.clock.now();
     let mut prepared = match mox_submit::prepare(&message.bytes(), hostname, now) {
         Ok(prepared) => prepared,
-        // RFC 3463 §3.5: X.4.6, routing loop detected.
-        Err(refused @ Refused::Loop(_)) => return Reply::new(554, (4, 6), refused.to_string()),
         Err(refused) => return Reply::new(550, (6, 0), refused.to_string()),
     };
     match shared.sender.may_use(&token, &prepared.msg_from).await {
@@ -117,12 +128,10 @@ async fn submit(session: &mut Session, transaction: Transaction, message: Messag
         dsn_ret: transaction.dsn_ret,
         dsn_envid: transaction.dsn_envid,
         trace_id: mox_telemetry::trace_id(),
-        requiretls: transaction.requiretls,
-        release_at: transaction.release_at,
     };
     let size = message.len();
     match shared.sender.enqueue(submission, prepared).await {
-        Ok(Enqueued { ids, .. }) => {
+        Ok(ids) => {
             tracing::info!(user, ?ids, size, recipients, "queued");
             let shown: Vec<String> = ids.iter().take(IDS_SHOWN).map(u64::to_string).collect();
             let more = if ids.len() > IDS_SHOWN { " and more" } else { "" };
@@ -143,9 +152,9 @@ fn trace(session: &Session, smtputf8: bool) -> String {
         .map(|t| format!(" tls {} ({})", t.cipher, t.version))
         .unwrap_or_default();
     format!(
-        "Received: by {} with {with}{tls}\r\n\tid {};\r\n\t{}\r\n",
+        "Received: by {} with {with}{tls}\r\n\tid {:016x};\r\n\t{}\r\n",
         session.place.hostname,
-        session.place.shared.config.cid_key().seal(session.info.cid),
+        session.info.cid,
         compose::date(session.place.shared.clock.now())
     )
 }

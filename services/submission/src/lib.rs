@@ -15,6 +15,7 @@
 //! shutdown, clients that wait are told so at once, and transactions may finish until the deadline.
 
 mod auth;
+mod chunks;
 mod data;
 mod limits;
 mod metrics;

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 /// All messages that are being received together, in bytes.
 pub(crate) const SPOOL_BYTES: u64 = 1 << 30;
+/// What is read of a chunk that is too large, beyond the limit of messages, in order to say so. More closes the connection.
+pub(crate) const OVERSIZE_BYTES: u64 = 100 << 20;
 /// Recipients of a transaction; announced by LIMITS (RFC 9422). RFC 5321 §4.5.3.1.8 wants at least 100.
 pub(crate) const RECIPIENTS: usize = 1000;
 /// Commands that are not understood, or out of order, before the connection ends.

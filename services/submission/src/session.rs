@@ -8,12 +8,11 @@ use mox_config::Listener;
 use mox_proto::auth::v1::{EndSessionRequest, RenewSessionsRequest};
 use mox_service::{BoxStream, ConnInfo, Shutdown, TlsAcceptorConfig};
 use mox_smtp::limits::{AUTH_LINE, COMMAND_LINE, SERVER_IDLE};
-use mox_smtp::{Command, Connection, Hold, HostName, ReadError, Reply};
-use mox_submit::FUTURE_RELEASE;
+use mox_smtp::{Command, Connection, HostName, ReadError, Reply};
 use mox_telemetry::TraceKind;
 
 use crate::transaction::Transaction;
-use crate::{Shared, auth, data, limits, transaction};
+use crate::{Shared, auth, chunks, data, limits, transaction};
 
 /// Where sessions of one socket run.
 pub(crate) struct Place {
@@ -140,7 +139,7 @@ impl Session {
             }
             // What is not understood, and what is out of order. A refused address or message is no mistake of that kind,
             // and neither is what was sent together with a MAIL that was refused (RFC 2920 §3.1).
-            let follows = reply.code == 503 && matches!(name, "rcpt" | "data");
+            let follows = reply.code == 503 && matches!(name, "rcpt" | "data" | "bdat");
             if matches!(reply.code, 500..=504) && !follows {
                 self.errors += 1;
                 if self.errors >= limits::ERRORS {
@@ -186,7 +185,10 @@ impl Session {
                 _ => tracing::trace!(line = %String::from_utf8_lossy(line), "C"),
             }
         }
-        Ok(command.map_err(|error| error.reply()))
+        match command {
+            Err(error) if error.is_final() => Err(Stop::Reply(error.reply())),
+            command => Ok(command.map_err(|error| error.reply())),
+        }
     }
 
     /// Does what a command says. No reply: it was given already.
@@ -203,6 +205,7 @@ impl Session {
             Command::Mail(path, params) => transaction::mail(self, path, params).await,
             Command::Rcpt(recipient, params) => transaction::rcpt(self, &recipient, &params),
             Command::Data => data::run(self).await?,
+            Command::Bdat(octets, last) => chunks::run(self, octets, last).await?,
             Command::Rset => {
                 self.transaction = None;
                 Reply::new(250, (0, 0), "forgotten")
@@ -233,13 +236,7 @@ impl Session {
         if self.login.is_none() && self.may_log_in() {
             lines.push(format!("AUTH {}", auth::mechanisms(self).join(" ")));
         }
-        lines.extend(["8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "DSN"].map(str::to_owned));
-        // RFC 8689 §2: over TLS only.
-        if self.info.tls.is_some() {
-            lines.push("REQUIRETLS".into());
-        }
-        let now = self.place.shared.clock.unix_millis().div_euclid(1000);
-        lines.push(Hold::announcement(now, FUTURE_RELEASE));
+        lines.extend(["8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "DSN", "CHUNKING"].map(str::to_owned));
         lines.push(format!("LIMITS RCPTMAX={}", limits::RECIPIENTS));
         Reply::plain(250, lines.join("\n"))
     }

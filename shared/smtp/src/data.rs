@@ -23,6 +23,16 @@ pub enum Fault {
     BareLf,
 }
 
+/// What finds a message in what a connection brings: that of DATA, or of BDAT.
+pub trait Decode {
+    /// Whether there is nothing more to come: reading on would take what is not the message's.
+    fn is_done(&self) -> bool;
+
+    /// Decodes as much of `input` as can be given on as one slice. To be called until everything is consumed, or the
+    /// end is there.
+    fn decode<'a>(&mut self, input: &'a [u8]) -> Decoded<'a>;
+}
+
 /// The receiving side: takes what came in, gives what the message is.
 #[derive(Debug)]
 pub struct DataDecoder {
@@ -75,8 +85,7 @@ impl DataDecoder {
         self.fault
     }
 
-    /// Decodes as much of `input` as can be given on as one slice. To be called until everything is consumed, or the
-    /// end is there.
+    /// See [`Decode::decode`].
     pub fn decode<'a>(&mut self, input: &'a [u8]) -> Decoded<'a> {
         let mut at = 0;
         let given = |data, consumed| Decoded {
@@ -147,6 +156,16 @@ impl DataDecoder {
             }
         }
         given(input, input.len())
+    }
+}
+
+impl Decode for DataDecoder {
+    fn is_done(&self) -> bool {
+        self.state == State::Done
+    }
+
+    fn decode<'a>(&mut self, input: &'a [u8]) -> Decoded<'a> {
+        self.decode(input)
     }
 }
 

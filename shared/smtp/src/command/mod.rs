@@ -22,6 +22,8 @@ pub enum Command {
     Rcpt(Recipient, RcptParams),
     /// The message follows.
     Data,
+    /// So many octets of the message follow; whether they are its last (RFC 3030).
+    Bdat(u64, bool),
     /// The transaction is given up.
     Rset,
     /// Nothing.
@@ -55,6 +57,9 @@ pub enum ParseError {
     /// Something is missing, too much, or in the wrong form.
     #[error("syntax is {0}")]
     Syntax(&'static str),
+    /// BDAT without its size: what follows can be message or commands, and nobody can tell.
+    #[error("syntax is BDAT size [LAST]")]
+    Chunk,
     /// The address of MAIL FROM.
     #[error("sender address is not valid: {0}")]
     Sender(String),
@@ -73,13 +78,19 @@ pub enum ParseError {
 }
 
 impl ParseError {
+    /// Whether the connection is of no more use after the reply: what comes next can't be taken for a command.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        matches!(self, Self::Chunk)
+    }
+
     /// The reply to it.
     #[must_use]
     pub fn reply(&self) -> Reply {
         let text = self.to_string();
         match self {
             Self::Unknown | Self::NotUtf8 | Self::Control => Reply::new(500, (5, 2), text),
-            Self::Syntax(_) | Self::Lax(_) => Reply::new(501, (5, 2), text),
+            Self::Syntax(_) | Self::Chunk | Self::Lax(_) => Reply::new(501, (5, 2), text),
             Self::Sender(_) => Reply::new(501, (1, 7), text),
             Self::Recipient(_) => Reply::new(501, (1, 3), text),
             // RFC 5321 §4.1.1.11.
@@ -121,6 +132,8 @@ impl Command {
             Ok(Self::Rcpt(path, RcptParams::parse(params)?))
         } else if is("DATA") {
             alone(Self::Data, "DATA")
+        } else if is("BDAT") {
+            chunk(argument().unwrap_or_default()).ok_or(ParseError::Chunk)
         } else if is("EHLO") {
             HostName::parse(argument())
                 .map(Self::Ehlo)
@@ -199,6 +212,7 @@ impl Command {
             Self::Mail(..) => "mail",
             Self::Rcpt(..) => "rcpt",
             Self::Data => "data",
+            Self::Bdat(..) => "bdat",
             Self::Rset => "rset",
             Self::Noop => "noop",
             Self::Quit => "quit",
@@ -209,6 +223,24 @@ impl Command {
             Self::Auth(..) => "auth",
         }
     }
+}
+
+/// Digits of the size of a chunk: `1*DIGIT` without a bound in RFC 3030 §2; as many as SIZE has (RFC 1870 §6.1).
+const CHUNK_DIGITS: usize = 20;
+
+/// The arguments of BDAT.
+fn chunk(arguments: &str) -> Option<Command> {
+    let mut words = arguments.split(' ').filter(|w| !w.is_empty());
+    let size = words.next()?;
+    let last = match (words.next(), words.next()) {
+        (None, _) => false,
+        (Some(word), None) if word.eq_ignore_ascii_case("LAST") => true,
+        _ => return None,
+    };
+    let valid = size.len() <= CHUNK_DIGITS && size.bytes().all(|b| b.is_ascii_digit());
+    // More than fits is more than any limit, but nothing that could be read to its end.
+    let size = size.parse().ok().filter(|_| valid)?;
+    Some(Command::Bdat(size, last))
 }
 
 /// What follows `name`, and spaces after it: RFC 5321 §4.1.1.2 has none, and some clients send one.

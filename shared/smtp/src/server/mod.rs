@@ -7,7 +7,7 @@ use memchr::memchr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
-use crate::data::DataDecoder;
+use crate::data::Decode;
 use crate::limits;
 use crate::reply::Reply;
 use crate::stream::AsyncStream;
@@ -168,11 +168,17 @@ impl<S: AsyncStream> Connection<S> {
         }
     }
 
-    /// The next line, without its CRLF, of at most `max` octets with it.
+    /// The next line, without its CRLF, of at most `max` octets with it. All of it has to come within the time that one
+    /// read may take: who sends an octet now and then holds a connection no longer than who sends none.
     ///
     /// # Errors
     /// See [`ReadError`]; after those [of the line](ReadError::is_of_the_line) the next one can be read.
     pub async fn read_line(&mut self, max: usize) -> Result<&[u8], ReadError> {
+        let idle = self.idle;
+        timeout(idle, self.line(max)).await.map_err(|_| ReadError::Timeout)?
+    }
+
+    async fn line(&mut self, max: usize) -> Result<&[u8], ReadError> {
         let mut searched = 0;
         loop {
             let waiting = &self.input[self.start..self.end];
@@ -202,12 +208,15 @@ impl<S: AsyncStream> Connection<S> {
         }
     }
 
-    /// The next piece of a message, or None at its end.
+    /// The next piece of a message, or None at its end, or at that of a chunk.
     ///
     /// # Errors
     /// If the connection failed, was closed, or nothing came in time.
-    pub async fn read_data(&mut self, decoder: &mut DataDecoder) -> Result<Option<&[u8]>, ReadError> {
+    pub async fn read_data(&mut self, decoder: &mut impl Decode) -> Result<Option<&[u8]>, ReadError> {
         loop {
+            if decoder.is_done() {
+                return Ok(None);
+            }
             if self.start == self.end {
                 self.fill().await?;
             }

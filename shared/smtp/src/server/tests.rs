@@ -1,7 +1,7 @@
 use tokio::io::{DuplexStream, duplex};
 
 use super::*;
-use crate::data::{Fault, Lines};
+use crate::data::{DataDecoder, Fault, Lines};
 
 const IDLE: Duration = Duration::from_secs(5);
 
