@@ -4,6 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// Bytes of all messages in memory together. Beyond, they are written to files although they are small: thousands of
+/// clients that send slowly do not fill the memory.
+pub const MEMORY_TOTAL_BYTES: u64 = 48 << 20;
+
 /// One for a process. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Budget(Arc<Inner>);
@@ -12,6 +16,9 @@ pub struct Budget(Arc<Inner>);
 struct Inner {
     bytes: u64,
     used: AtomicU64,
+    /// Bytes that may be in memory, and that are.
+    memory: u64,
+    held: AtomicU64,
     folder: PathBuf,
 }
 
@@ -19,11 +26,25 @@ impl Budget {
     /// Of so many bytes, for messages whose files are in `folder`.
     #[must_use]
     pub fn new(bytes: u64, folder: impl Into<PathBuf>) -> Self {
+        Self::within(MEMORY_TOTAL_BYTES, bytes, folder)
+    }
+
+    /// As [`Budget::new`], with another bound on memory.
+    #[must_use]
+    pub fn within(memory: u64, bytes: u64, folder: impl Into<PathBuf>) -> Self {
         Self(Arc::new(Inner {
             bytes,
             used: AtomicU64::new(0),
+            memory,
+            held: AtomicU64::new(0),
             folder: folder.into(),
         }))
+    }
+
+    /// Bytes in memory now, without the first few of each message.
+    #[must_use]
+    pub fn held(&self) -> u64 {
+        self.0.held.load(Ordering::Relaxed)
     }
 
     /// Bytes in use now.
@@ -36,6 +57,7 @@ impl Budget {
         Share {
             budget: self.clone(),
             bytes: 0,
+            held: 0,
         }
     }
 }
@@ -45,6 +67,7 @@ impl Budget {
 pub(crate) struct Share {
     budget: Budget,
     bytes: u64,
+    held: u64,
 }
 
 impl Share {
@@ -60,6 +83,27 @@ impl Share {
         taken.is_ok()
     }
 
+    /// Takes memory for so many bytes altogether, if there is as much.
+    pub(crate) fn hold(&mut self, bytes: u64) -> bool {
+        let more = bytes.saturating_sub(self.held);
+        if more == 0 {
+            return true;
+        }
+        let Inner { memory, held, .. } = &*self.budget.0;
+        let taken = held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| {
+            held.checked_add(more).filter(|sum| sum <= memory)
+        });
+        if taken.is_ok() {
+            self.held = bytes;
+        }
+        taken.is_ok()
+    }
+
+    /// Gives all memory back.
+    pub(crate) fn let_go(&mut self) {
+        self.budget.0.held.fetch_sub(std::mem::take(&mut self.held), Ordering::Relaxed);
+    }
+
     pub(crate) fn budget(&self) -> u64 {
         self.budget.0.bytes
     }
@@ -71,6 +115,7 @@ impl Share {
 
 impl Drop for Share {
     fn drop(&mut self) {
+        self.let_go();
         self.budget.0.used.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }

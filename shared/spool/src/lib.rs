@@ -1,5 +1,5 @@
 //! A message while it is being received: in memory to 1 MiB, then in a file without a name, and within one budget of
-//! bytes for the whole process.
+//! bytes for the whole process. Memory has a budget of its own; when it is used up, small messages go to files too.
 //!
 //! A [`Spool`] takes what arrives; [`Spool::finish`] makes it a [`Message`], one slice of bytes however large, which is
 //! what parsers take. A large message is not read back into memory: its file is mapped, read-only. The file has no name
@@ -18,7 +18,7 @@ mod file;
 use std::io;
 use std::ops::Deref;
 
-pub use budget::Budget;
+pub use budget::{Budget, MEMORY_TOTAL_BYTES};
 use budget::Share;
 use bytes::Bytes;
 use file::{Mapped, SpoolFile};
@@ -122,7 +122,9 @@ impl Spool {
         } else {
             MEMORY_BYTES
         };
-        if self.buffer.len() + data.len() <= room {
+        let wanted = self.buffer.len() + data.len();
+        // Everybody has a few bytes: what comes in drops makes no write each.
+        if wanted <= FIRST_BYTES || (wanted <= room && self.share.hold(wanted as u64)) {
             self.append(data);
             return Ok(());
         }
@@ -152,13 +154,10 @@ impl Spool {
                 None => SpoolFile::create(&folder)?,
             };
             file.append(&buffer)?;
-            buffer.clear();
-            buffer.shrink_to(BUFFER_BYTES);
-            Ok((file, buffer))
+            Ok(file)
         });
-        let (file, buffer) = written.await.map_err(|e| self.error(e))?;
-        self.file = Some(file);
-        self.buffer = buffer;
+        self.file = Some(written.await.map_err(|e| self.error(e))?);
+        self.share.let_go();
         Ok(())
     }
 

@@ -49,6 +49,24 @@ async fn large_messages_are_mapped_and_leave_nothing() {
 }
 
 #[tokio::test]
+async fn many_small_messages_do_not_fill_the_memory() {
+    let folder = folder();
+    let budget = Budget::within(1 << 20, LIMIT, folder.path());
+    let mut spools: Vec<Spool> = (0..50).map(|_| Spool::new(&budget, LIMIT)).collect();
+    for n in 0..10_u8 {
+        for spool in &mut spools {
+            spool.write(&vec![n; 10_000]).await.unwrap();
+            assert!(budget.held() <= 1 << 20);
+        }
+    }
+    let expected: Vec<u8> = (0..10).flat_map(|n| vec![n; 10_000]).collect();
+    for spool in spools {
+        assert_eq!(spool.finish().await.unwrap()[..], expected);
+    }
+    assert_eq!((budget.held(), budget.used()), (0, 0));
+}
+
+#[tokio::test]
 async fn too_large_is_refused_at_the_limit() {
     let budget = Budget::new(LIMIT, "/nonexistent");
     let mut spool = Spool::new(&budget, 10);
