@@ -28,13 +28,13 @@ section! {
         failed_logins_per_minute: Tiers [= [10, 30, 90]],
         /// Connections at once that are logged in to one account. 0 is no limit.
         sessions_per_account: u64 [= 500],
-        /// Messages a minute for an account.
+        /// Messages a minute.
         messages_per_minute: Tiers [= [500, 1500, 4500]],
-        /// Messages a day for an account.
+        /// Messages a day.
         messages_per_day: Tiers [= [0, 0, 0]],
-        /// Bytes of messages a minute for an account.
+        /// Bytes of messages a minute.
         bytes_per_minute: Tiers [= [0, 0, 0]],
-        /// Bytes of messages a day for an account.
+        /// Bytes of messages a day.
         bytes_per_day: Tiers [= [0, 0, 0]],
     }
 }

@@ -9,7 +9,6 @@
 //! and the part of a process that control talks to ([`node`]).
 
 mod accept;
-mod cid;
 mod clock;
 mod config_watch;
 mod deps;
@@ -18,13 +17,13 @@ mod limits;
 mod node;
 mod process;
 mod proxy;
+mod rates;
 mod shutdown;
 mod sockets;
 mod stream;
 mod tls;
 
 pub use accept::{Refusals, accept};
-pub use cid::CidKey;
 pub use clock::{Clock, ManualClock};
 pub use config_watch::ConfigWatch;
 pub use deps::{Deps, Peers};
@@ -32,6 +31,7 @@ pub use exchange::{Attempt, Exchange};
 pub use limits::{ConnectionLimits, Refused};
 pub use node::{Node, node};
 pub use process::{Running, Spec, main, on_signals, settings};
+pub use rates::{MessageRates, Over};
 pub use shutdown::{GRACE, Shutdown, ShutdownTrigger};
 pub use sockets::{BindError, Bound, Kind, bind, bind_inherited};
 pub use stream::{AsyncReadWrite, BoxStream, ConnInfo, TlsInfo};

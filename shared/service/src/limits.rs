@@ -45,7 +45,7 @@ struct Count {
 
 /// A tier with the bits of an address that it looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Network(u8, IpAddr);
+pub(crate) struct Network(u8, IpAddr);
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Outcome {
@@ -167,12 +167,12 @@ impl ConnectionLimits {
     }
 }
 
-fn reached(count: u64, limit: u64) -> bool {
+pub(crate) fn reached(count: u64, limit: u64) -> bool {
     limit > 0 && count >= limit
 }
 
 /// The address and its wider networks. An IPv4 address in IPv6 clothes is an IPv4 address.
-fn networks(ip: IpAddr) -> [Network; 3] {
+pub(crate) fn networks(ip: IpAddr) -> [Network; 3] {
     let ip = ip.to_canonical();
     let prefixes = if ip.is_ipv4() { PREFIXES_V4 } else { PREFIXES_V6 };
     let mut tier = 0;

@@ -1,0 +1,204 @@
+//! Limits on mail: messages and bytes in a minute and in a day, for an address and its two wider networks.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mox_config::ServiceLimits;
+use parking_lot::Mutex;
+
+use crate::limits::{Network, networks, reached};
+
+const MINUTE: Duration = Duration::from_secs(60);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// Networks that are counted at once. When there are more, counting begins anew: who can send from that many is not
+/// stopped by this.
+const NETWORKS_MAX: usize = 100_000;
+
+/// What networks send. Clones share the counts.
+#[derive(Clone, Debug)]
+pub struct MessageRates(Arc<[Window; 2]>);
+
+/// A limit that is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Over {
+    /// Of what there was too much: messages or bytes.
+    pub what: &'static str,
+}
+
+/// Counts of a span of time, which begin anew with each.
+#[derive(Debug)]
+struct Window {
+    span: Duration,
+    messages: [u64; 3],
+    bytes: [u64; 3],
+    counts: Mutex<Counts>,
+}
+
+#[derive(Debug)]
+struct Counts {
+    since: Instant,
+    networks: HashMap<Network, Count>,
+}
+
+#[derive(Debug, Default)]
+struct Count {
+    messages: u64,
+    bytes: u64,
+}
+
+impl Window {
+    fn new(span: Duration, messages: [u64; 3], bytes: [u64; 3]) -> Self {
+        let counts = Mutex::new(Counts {
+            since: Instant::now(),
+            networks: HashMap::new(),
+        });
+        Self {
+            span,
+            messages,
+            bytes,
+            counts,
+        }
+    }
+
+    fn is_unlimited(&self) -> bool {
+        self.messages == [0; 3] && self.bytes == [0; 3]
+    }
+
+    fn check(&self, networks: &[Network; 3], more: u64, now: Instant) -> Result<(), Over> {
+        if self.is_unlimited() {
+            return Ok(());
+        }
+        let mut counts = self.counts.lock();
+        counts.renew(self.span, now);
+        for (tier, network) in networks.iter().enumerate() {
+            let Some(count) = counts.networks.get(network) else {
+                continue;
+            };
+            if reached(count.messages, self.messages[tier]) {
+                return Err(Over { what: "messages" });
+            }
+            // The last byte of the message that is to come is what may not go beyond.
+            if self.bytes[tier] > 0 && reached(count.bytes.saturating_add(more), self.bytes[tier]) {
+                return Err(Over { what: "bytes" });
+            }
+        }
+        Ok(())
+    }
+
+    fn count(&self, networks: [Network; 3], bytes: u64, now: Instant) {
+        if self.is_unlimited() {
+            return;
+        }
+        let mut counts = self.counts.lock();
+        counts.renew(self.span, now);
+        if counts.networks.len() >= NETWORKS_MAX {
+            counts.networks.clear();
+        }
+        for network in networks {
+            let count = counts.networks.entry(network).or_default();
+            count.messages += 1;
+            count.bytes = count.bytes.saturating_add(bytes);
+        }
+    }
+}
+
+impl Counts {
+    fn renew(&mut self, span: Duration, now: Instant) {
+        if now.duration_since(self.since) >= span {
+            self.since = now;
+            self.networks.clear();
+        }
+    }
+}
+
+impl MessageRates {
+    /// As configured.
+    #[must_use]
+    pub fn new(limits: &ServiceLimits) -> Self {
+        Self(Arc::new([
+            Window::new(MINUTE, limits.messages_per_minute, limits.bytes_per_minute),
+            Window::new(DAY, limits.messages_per_day, limits.bytes_per_day),
+        ]))
+    }
+
+    /// No limits.
+    #[must_use]
+    pub fn none() -> Self {
+        Self::new(&ServiceLimits::none())
+    }
+
+    /// Whether `ip` may send another message, of so many bytes as far as is known.
+    ///
+    /// # Errors
+    /// Which limit is reached.
+    pub fn check(&self, ip: IpAddr, bytes: u64) -> Result<(), Over> {
+        self.check_at(ip, bytes, Instant::now())
+    }
+
+    /// Counts a message that was received.
+    pub fn count(&self, ip: IpAddr, bytes: u64) {
+        self.count_at(ip, bytes, Instant::now());
+    }
+
+    fn check_at(&self, ip: IpAddr, bytes: u64, now: Instant) -> Result<(), Over> {
+        let networks = networks(ip);
+        self.0.iter().try_for_each(|window| window.check(&networks, bytes, now))
+    }
+
+    fn count_at(&self, ip: IpAddr, bytes: u64, now: Instant) {
+        let networks = networks(ip);
+        for window in self.0.iter() {
+            window.count(networks, bytes, now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn messages_and_bytes_are_limited_by_network() {
+        let rates = MessageRates::new(&ServiceLimits {
+            messages_per_minute: [2, 3, 0],
+            bytes_per_day: [0, 1000, 0],
+            ..ServiceLimits::none()
+        });
+        let start = Instant::now();
+        let check = |from: &str, bytes, after| rates.check_at(ip(from), bytes, start + after);
+        rates.count_at(ip("192.0.2.1"), 10, start);
+        assert_eq!(check("192.0.2.1", 0, MINUTE / 2), Ok(()));
+        rates.count_at(ip("::ffff:192.0.2.1"), 10, start);
+        assert_eq!(check("192.0.2.1", 0, MINUTE / 2), Err(Over { what: "messages" }));
+        assert_eq!(check("192.0.2.2", 0, MINUTE / 2), Ok(()));
+        rates.count_at(ip("192.0.2.2"), 10, start);
+        assert_eq!(check("192.0.2.3", 0, MINUTE / 2), Err(Over { what: "messages" }), "a fourth of the /26");
+        assert_eq!(check("192.0.2.64", 0, MINUTE / 2), Ok(()), "of the next /26");
+        assert_eq!(check("192.0.2.1", 900, MINUTE), Ok(()), "a new minute");
+        assert_eq!(check("192.0.2.1", 970, MINUTE), Err(Over { what: "bytes" }));
+        assert_eq!(check("192.0.2.1", 970, DAY), Ok(()), "a new day");
+    }
+
+    #[test]
+    fn counts_are_bounded_and_none_is_none() {
+        let rates = MessageRates::new(&ServiceLimits {
+            messages_per_day: [1, 0, 0],
+            ..ServiceLimits::none()
+        });
+        for n in 0..200_000_u32 {
+            rates.count(IpAddr::V4((n << 8).into()), 1);
+        }
+        assert!(rates.0[1].counts.lock().networks.len() <= NETWORKS_MAX + 3);
+        assert!(rates.0[0].counts.lock().networks.is_empty());
+        let rates = MessageRates::none();
+        rates.count(ip("192.0.2.1"), u64::MAX);
+        assert_eq!(rates.check(ip("192.0.2.1"), u64::MAX), Ok(()));
+    }
+}
