@@ -114,6 +114,7 @@ impl Bench {
             }),
             deliveries: vec![delivery],
             received: NOW,
+            ..Default::default()
         }
     }
 

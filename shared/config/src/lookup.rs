@@ -119,9 +119,14 @@ fn key(domain: &Domain, localpart: &str) -> String {
     }
 }
 
-/// Without what follows the first separator.
+/// Without what follows the first separator. A localpart is never empty, so a separator at its start is none.
 fn without_extra<'l>(domain: &Domain, localpart: &'l str) -> &'l str {
-    domain.split_localpart(localpart).0
+    let first = domain
+        .separators()
+        .filter_map(|s| localpart.find(s))
+        .filter(|at| *at > 0)
+        .min();
+    first.map_or(localpart, |at| &localpart[..at])
 }
 
 fn is_postmaster(localpart: &Localpart) -> bool {
@@ -212,6 +217,20 @@ impl Dynamic {
         };
         self.reported(&postmaster.account, &postmaster.mailbox, address)
             .unwrap_or(Lookup::UnknownAddress)
+    }
+
+    /// Whether reports about TLS are to be sent to an address, as a lookup answers it: about a domain, or about this host.
+    #[must_use]
+    pub fn takes_tls_reports(&self, address: &Address) -> bool {
+        let same = |localpart: &Localpart| localpart.as_str().to_lowercase() == address.localpart.as_str().to_lowercase();
+        let of_domain = self.domains.iter().any(|(name, domain)| {
+            let reports = domain.tlsrpt.iter();
+            reports
+                .filter(|r| r.domain.as_ref().unwrap_or(name) == &address.domain)
+                .any(|r| same(&r.localpart))
+        });
+        let host = self.host.as_ref().filter(|h| h.hostnames.contains(&address.domain));
+        of_domain || host.and_then(|h| h.tls_rpt.as_ref()).is_some_and(|t| same(&t.localpart))
     }
 
     /// The addresses of an account, catch-alls left out.
@@ -363,6 +382,10 @@ mod tests {
         localpart = "dmarc"
         account = "jane"
         mailbox = "DMARC"
+        [domains."example.org".tlsrpt]
+        localpart = "reports"
+        account = "jane"
+        mailbox = "TLSRPT"
         [domains."example.org".aliases.team]
         addresses = ["jane@example.org"]
         [domains."case.example"]
@@ -436,6 +459,14 @@ mod tests {
         ] {
             assert_eq!(found(&config, address), expected, "{address}");
         }
+    }
+
+    #[test]
+    fn addresses_of_tls_reports_are_known() {
+        let config = config(&STATIC.replace("localpart = \"tls\"", "localpart = \"TLS\""));
+        let takes = |address: &str| config.takes_tls_reports(&address.parse().unwrap());
+        assert!(takes("tls@mail.example.org") && takes("reports@example.org"));
+        assert!(!takes("tls@example.org") && !takes("dmarc@example.org") && !takes("reports@case.example"));
     }
 
     #[test]

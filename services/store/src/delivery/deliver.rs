@@ -10,7 +10,8 @@ use mox_types::AccountId;
 use prost::Message as _;
 use tonic::Status;
 
-use super::{Delivery, check_recipients, is_upload};
+use super::notice::Notice;
+use super::{Delivery, RECIPIENTS_MAX, check_recipients, is_upload};
 use crate::account::ops::{self, NewMessage};
 use crate::account::{AccountError, Key, Wanted, canonical, find_thread, ingest};
 use crate::idempotency;
@@ -24,6 +25,9 @@ const SCOPE: &[u8] = b"d";
 impl Delivery {
     pub(super) async fn do_deliver(&self, request: api::DeliverRequest) -> Result<api::DeliverResponse, Status> {
         check_recipients(request.deliveries.len())?;
+        if request.failed.len() > RECIPIENTS_MAX {
+            return Err(Status::invalid_argument("a transaction has at most 1000 recipients"));
+        }
         if request.key.len() != KEY_BYTES {
             return Err(Status::invalid_argument("idempotency key must be 16 bytes"));
         }
@@ -50,8 +54,18 @@ impl Delivery {
             Some(bytes) => bytes.clone(),
             None => self.contents.bytes(staged.id()).await?,
         };
-        let read = ingest(bytes).await?;
+        let read = ingest(bytes.clone()).await?;
         let envelope = request.envelope.unwrap_or_default();
+        let notice = Notice {
+            mail_from: envelope.mail_from.clone(),
+            smtputf8: envelope.smtputf8,
+            envid: envelope.dsn_envid.clone(),
+            ret: envelope.dsn_ret.clone(),
+            trace_id: envelope.trace_id.clone(),
+            arrival: request.received,
+            hostname: request.reporting_host,
+            failed: request.failed,
+        };
         let common = record::Message {
             received: request.received,
             saved: self.accounts.now(),
@@ -106,8 +120,17 @@ impl Delivery {
                 },
             });
         }
-        let op = ops::Deliver { deliveries };
-        Ok(self.accounts.submit_many(&op.accounts(), Some(key), op).await?)
+        let besides = self.notification(&notice, &bytes).await?;
+        let notifies = besides.is_some();
+        let op = ops::Deliver {
+            deliveries,
+            besides: besides.unwrap_or_default(),
+        };
+        let kept = self.accounts.submit_many(&op.accounts(), Some(key), op).await?;
+        if notifies && let Some(queue) = &self.queue {
+            queue.publish();
+        }
+        Ok(kept)
     }
 }
 

@@ -41,6 +41,7 @@ impl Delivery {
                 return Ok(api::LookupRecipientResponse {
                     alias_members,
                     canonical_address,
+                    alias_post_public: alias.post_public,
                     ..kind(Kind::Alias)
                 });
             }
@@ -57,6 +58,7 @@ impl Delivery {
             account_id: id.to_bytes(),
             account: recipient.account.to_owned(),
             canonical_address: recipient.address.to_string(),
+            tls_reports: committed.dynamic.takes_tls_reports(&recipient.address),
             ..kind(Kind::Account)
         };
         match recipient.destination.map(|d| d.smtp_error.as_str()) {

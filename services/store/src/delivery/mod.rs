@@ -6,6 +6,7 @@
 mod assess;
 mod deliver;
 mod lookup;
+mod notice;
 
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::account::Accounts;
 use crate::content::Contents;
+use crate::queue::Queue;
 use crate::registry::Registry;
 
 /// Most bytes of an upload: above what any listener is set to take, which smtp-in sees to.
@@ -31,6 +33,8 @@ pub struct Delivery {
     accounts: Accounts,
     contents: Contents,
     registry: Registry,
+    /// Where notifications to senders are put.
+    queue: Option<Queue>,
 }
 
 impl Delivery {
@@ -41,7 +45,15 @@ impl Delivery {
             accounts,
             contents,
             registry,
+            queue: None,
         }
+    }
+
+    /// Puts notifications to senders into this queue. Without one, none are made.
+    #[must_use]
+    pub fn notifying(mut self, queue: Queue) -> Self {
+        self.queue = Some(queue);
+        self
     }
 }
 

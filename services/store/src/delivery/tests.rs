@@ -64,6 +64,11 @@ impl World {
                 .insert(format!("{name}@example.org").parse().unwrap(), destination);
             dynamic.accounts.insert(name.to_owned(), account);
         }
+        let host = serde_json::json!({
+            "hostnames": ["mail.example.org"],
+            "postmaster": { "account": "b", "mailbox": "Inbox" },
+        });
+        dynamic.host = Some(serde_json::from_value(host).unwrap());
         let request = CommitConfigRequest {
             key: mox_rpc::key(),
             snapshot: serde_json::to_vec(&dynamic).unwrap().into(),
@@ -131,6 +136,7 @@ fn deliver(content: &Bytes, deliveries: Vec<api::Delivery>) -> api::DeliverReque
         content: Some(inline(content)),
         deliveries,
         received: NOW,
+        ..Default::default()
     }
 }
 
@@ -350,3 +356,5 @@ async fn rules_say_where_messages_go() {
         (false, 421, "come back later")
     );
 }
+
+mod notices;

@@ -24,12 +24,12 @@ mod dsn;
 mod enqueue;
 mod error;
 mod find;
-mod fromid;
 mod hold;
 mod ids;
 mod index;
 mod limits;
 mod list;
+mod notices;
 mod outcome;
 mod record;
 mod remove;
@@ -49,6 +49,7 @@ use mox_types::AccountId;
 pub use admin::AdminApi;
 pub use enqueue::Submitter;
 pub use error::QueueError;
+pub(crate) use notices::Outgoing;
 pub use outcome::{Event, Happened};
 pub(crate) use record::{enter_into_lists, lists};
 pub use retired::Sent;
@@ -140,7 +141,7 @@ impl Queue {
     }
 
     /// Tells the workers that something is due. A hint: they look every now and then anyway.
-    fn publish(&self) {
+    pub(crate) fn publish(&self) {
         self.0.bus.publish(&mox_events::Event::QueueDue);
     }
 }

@@ -14,6 +14,7 @@ use crate::account::{
     AccountError, AccountTx, Op, SEEN, Thread, Wanted, is_sent, lesson, read_rows, record_recipients, threads,
 };
 use crate::content::{self, Owner, Staged};
+use crate::engine::Commit;
 use crate::keys;
 
 /// A message to be added.
@@ -172,6 +173,8 @@ pub struct Delivery {
 pub struct Deliver {
     /// In the order of the answer.
     pub deliveries: Vec<Delivery>,
+    /// What is committed besides: a notification to the sender.
+    pub besides: Commit,
 }
 
 impl Deliver {
@@ -232,11 +235,15 @@ impl Op for Deliver {
                 Err(error) => return Err(error),
             });
         }
+        if let Some(tx) = accounts.first_mut() {
+            tx.extra().append(self.besides.clone());
+        }
         Ok(DeliverResponse { results })
     }
 
     fn size(&self) -> usize {
-        self.deliveries.iter().map(|d| d.message.size()).sum()
+        let messages: usize = self.deliveries.iter().map(|d| d.message.size()).sum();
+        messages + self.besides.size()
     }
 
     fn conflict(&self) -> AccountError {

@@ -70,7 +70,6 @@ impl World {
         let sender = Submitter {
             id: AccountId::new(),
             name: "me".into(),
-            login: "me@local.example".into(),
         };
         Self {
             queue,

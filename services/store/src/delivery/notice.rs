@@ -1,0 +1,117 @@
+//! The notification to a sender that some recipients did not get a message, while others did (RFC 5321 §4.2.5: the reply
+//! is one for all). It goes into the queue with the null reverse-path, by the commit that delivers the message.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use mox_config::Lookup;
+use mox_message::dsn::{self, Action, Dsn, Recipient, Return};
+use mox_proto::delivery::v1::FailedRecipient;
+use mox_types::Address;
+use tonic::Status;
+
+use super::Delivery;
+use crate::content::INLINE_BYTES;
+use crate::engine::Commit;
+use crate::queue::Outgoing;
+
+/// Octets of a line of a reply that a notification repeats (RFC 5321 §4.5.3.1.5).
+const TEXT_MAX: usize = 512;
+
+/// What there is to tell, and to whom.
+pub(super) struct Notice {
+    pub mail_from: String,
+    pub smtputf8: bool,
+    pub envid: String,
+    pub ret: String,
+    pub trace_id: String,
+    /// When the message arrived, in seconds since 1970.
+    pub arrival: i64,
+    /// Who tells.
+    pub hostname: String,
+    pub failed: Vec<FailedRecipient>,
+}
+
+impl Delivery {
+    /// What to commit with the deliveries, if there is anything to tell, and anybody to tell it to.
+    pub(super) async fn notification(&self, notice: &Notice, message: &[u8]) -> Result<Option<Commit>, Status> {
+        let told: Vec<&FailedRecipient> = notice.failed.iter().filter(|failed| wants(failed)).collect();
+        let (Some(queue), false) = (&self.queue, told.is_empty()) else {
+            return Ok(None);
+        };
+        // A notification must not cause others (RFC 5321 §6.1).
+        let Ok(to) = notice.mail_from.parse::<Address>() else {
+            return Ok(None);
+        };
+        let committed = self.registry.current();
+        let Lookup::Account(postmaster) = committed.dynamic.postmaster() else {
+            tracing::warn!(%to, "nobody is the postmaster, so a sender is not told that a message was not delivered to all");
+            return Ok(None);
+        };
+        let Some(account) = committed.id(postmaster.account) else {
+            return Err(Status::unavailable("the postmaster's account is being set up"));
+        };
+        let name = postmaster.account.to_owned();
+        let content = compose(notice, &told, message);
+        let queued = queue.outgoing(Outgoing {
+            account,
+            name,
+            to: &to,
+            smtputf8: notice.smtputf8 && !content.is_ascii(),
+            eight_bit: !content.is_ascii(),
+            content: content.into(),
+            subject: "Mail could not be delivered",
+            trace_id: &notice.trace_id,
+        });
+        Ok(Some(queued.await?))
+    }
+}
+
+/// RFC 3461 §4.1: without NOTIFY, of failures.
+fn wants(failed: &FailedRecipient) -> bool {
+    let mut words = failed.dsn_notify.split(',');
+    failed.dsn_notify.is_empty() || words.any(|word| word.eq_ignore_ascii_case("FAILURE"))
+}
+
+fn compose(notice: &Notice, told: &[&FailedRecipient], message: &[u8]) -> Vec<u8> {
+    let seconds = u64::try_from(notice.arrival).unwrap_or(0);
+    let arrival: SystemTime = UNIX_EPOCH + Duration::from_secs(seconds);
+    // RFC 3461 §4.3: all of it if it was asked for, and is not so large that nobody wants it back.
+    let whole = notice.ret.eq_ignore_ascii_case("FULL") && message.len() <= INLINE_BYTES;
+    let replies: Vec<(String, String)> = told.iter().map(|failed| reply(failed)).collect();
+    let recipients = told.iter().zip(&replies);
+    dsn::compose(&Dsn {
+        hostname: &notice.hostname,
+        to: &notice.mail_from,
+        at: arrival,
+        arrival,
+        envid: &notice.envid,
+        smtputf8: notice.smtputf8,
+        original: message,
+        ret: if whole { Return::Full } else { Return::Headers },
+        recipients: recipients
+            .map(|(failed, (status, diagnostic))| Recipient {
+                address: &failed.rcpt_to,
+                orcpt: &failed.dsn_orcpt,
+                action: Action::Failed,
+                status,
+                remote_mta: "",
+                diagnostic,
+                is_smtp_reply: true,
+                last_attempt: None,
+                retry_until: None,
+            })
+            .collect(),
+    })
+}
+
+/// Status and what the reply would have been, had it been for this recipient alone. It is not tried again, whatever the
+/// reply says of that.
+fn reply(failed: &FailedRecipient) -> (String, String) {
+    let status = match failed.enhanced_code.as_str() {
+        "" => "5.0.0",
+        code => code,
+    };
+    let line = failed.text.lines().next().unwrap_or_default();
+    let line = &line[..line.floor_char_boundary(TEXT_MAX)];
+    (status.to_owned(), format!("{} {status} {line}", failed.smtp_code))
+}
