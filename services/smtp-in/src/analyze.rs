@@ -15,12 +15,12 @@ use mox_mailauth::results::Results;
 use mox_mailauth::{dmarc, iprev, message, organizational_domain, spf};
 use mox_message::HeaderSummary;
 use mox_proto::delivery::v1::{DmarcPolicy, DmarcResult, Validation};
-use mox_service::ConnInfo;
 use mox_smtp::{Path, PathHost};
 use mox_spool::Message;
 use tokio::time::{Instant, timeout_at};
 
 use crate::limits;
+use crate::session::Session;
 use crate::transaction::Transaction;
 
 /// What was found out.
@@ -46,20 +46,33 @@ pub(crate) struct Findings {
 }
 
 /// Who says hello, and where.
-pub(crate) struct Client<'a> {
-    pub info: &'a ConnInfo,
+pub(crate) struct Client {
+    /// Its address.
+    pub ip: IpAddr,
     /// The name in EHLO.
-    pub helo: &'a str,
+    pub helo: String,
     /// Our host name.
-    pub hostname: &'a str,
+    pub hostname: String,
     /// Seconds since 1970.
     pub now: i64,
+}
+
+impl Client {
+    /// Whose session it is.
+    pub(crate) fn of(session: &Session) -> Self {
+        Self {
+            ip: session.info.remote.ip().to_canonical(),
+            helo: session.hello.as_ref().map(|h| h.name.to_string()).unwrap_or_default(),
+            hostname: session.place.hostname.clone(),
+            now: session.place.shared.clock.unix_millis().div_euclid(1000),
+        }
+    }
 }
 
 /// Finds out about a message that was received.
 pub(crate) async fn analyze(
     resolver: Option<&Arc<dyn Resolver>>,
-    client: &Client<'_>,
+    client: &Client,
     transaction: &Transaction,
     message: &Message,
 ) -> Findings {
@@ -82,9 +95,9 @@ pub(crate) async fn analyze(
         }
     };
     let (host, helo) = tokio::join!(host, helo);
-    let mail_from = match &question.mail_from {
-        Some((localpart, domain)) => Some(question.check(resolver, localpart, domain, deadline).await),
-        None => None,
+    let mail_from = match &transaction.spf {
+        Some(verdict) => Some(verdict.clone()),
+        None => question.mail_from(resolver, deadline).await,
     };
     // RFC 7208 §2.4: without a MAIL FROM, the name in EHLO stands for it.
     let (envelope, domain) = match (&mail_from, &question.mail_from) {
@@ -125,8 +138,9 @@ fn late() -> Verdicts {
     }
 }
 
-struct Question<'a> {
-    client: &'a Client<'a>,
+/// What is asked about a client.
+pub(crate) struct Question<'a> {
+    client: &'a Client,
     ip: IpAddr,
     /// The name in EHLO, if it is a domain.
     helo_domain: Option<String>,
@@ -137,7 +151,7 @@ struct Question<'a> {
 }
 
 impl<'a> Question<'a> {
-    fn new(client: &'a Client<'a>, transaction: &Transaction) -> Self {
+    pub(crate) fn new(client: &'a Client, transaction: &Transaction) -> Self {
         let domain = |path: &Path| match &path.host {
             PathHost::Domain(domain) => Some((path.localpart.as_str().to_owned(), domain.ascii().to_owned())),
             // RFC 7208 §4.3: an address literal is no domain that could have a policy.
@@ -146,11 +160,17 @@ impl<'a> Question<'a> {
         let helo = client.helo.parse::<mox_types::Domain>().ok();
         Self {
             client,
-            ip: client.info.remote.ip().to_canonical(),
+            ip: client.ip,
             helo_domain: helo.map(|d| d.ascii().to_owned()).filter(|d| d.contains('.')),
             mail_from: transaction.mail_from.as_ref().and_then(domain),
             address: transaction.reverse_path(),
         }
+    }
+
+    /// SPF of MAIL FROM, if that has a domain.
+    pub(crate) async fn mail_from(&self, resolver: &Arc<dyn Resolver>, deadline: Instant) -> Option<spf::Verdict> {
+        let (localpart, domain) = self.mail_from.as_ref()?;
+        Some(self.check(resolver, localpart, domain, deadline).await)
     }
 
     async fn check(
@@ -162,10 +182,10 @@ impl<'a> Question<'a> {
     ) -> spf::Verdict {
         let query = spf::Query {
             ip: self.ip,
-            helo: self.client.helo,
+            helo: &self.client.helo,
             localpart,
             domain,
-            receiver: self.client.hostname,
+            receiver: &self.client.hostname,
             now: self.client.now,
         };
         let checked = timeout_at(deadline, spf::check_host(&**resolver, &query)).await;
@@ -253,7 +273,7 @@ impl Found {
             authserv_id: hostname,
             ip: question.ip,
             iprev: Some(&self.host),
-            helo: self.helo.as_ref().map(|v| (v, *helo)),
+            helo: self.helo.as_ref().map(|v| (v, helo.as_str())),
             mail_from: self.mail_from.as_ref().map(|v| (v, question.address.as_str())),
             message: &self.verdicts,
         }

@@ -4,7 +4,8 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use bytes::Bytes;
 use mox_proto::delivery::v1::{
-    AssessRequest, DeliverRequest, DeliverResponse, Delivery, Envelope, Recipient, UploadRequest, Verdict,
+    AssessRequest, DeliverRequest, DeliverResponse, Delivery, Envelope, FailedRecipient, Recipient, UploadRequest,
+    Validation, Verdict,
 };
 use mox_proto::mail::v1::Content;
 use mox_proto::mail::v1::content::Where;
@@ -14,47 +15,71 @@ use mox_spool::Message;
 use tonic::{Code, Status};
 
 use crate::analyze::{self, Client, Findings};
+use crate::commands::rcpt;
+use crate::outcome::Outcomes;
 use crate::session::{Session, Stop};
-use crate::transaction::Transaction;
+use crate::transaction::{self, Transaction, Who};
 use crate::{Shared, foreign, limits, trace};
 
 /// Delivers to all recipients, and answers what to say to the client.
 pub(crate) async fn run(session: &mut Session, transaction: &Transaction, message: Message) -> Result<Reply, Stop> {
+    if transaction.rcpts.iter().all(|rcpt| matches!(rcpt.who, Who::Nobody)) {
+        return nobody(session, transaction).await;
+    }
     let shared = &session.place.shared;
-    let client = Client {
-        info: &session.info,
-        helo: &hello(session),
-        hostname: &session.place.hostname,
-        now: seconds(shared),
-    };
+    let client = Client::of(session);
     let findings = analyze::analyze(shared.resolver.as_ref(), &client, transaction, &message).await;
     shared.metrics.authenticated(&findings);
     let received = trace::received(session, transaction, findings.iprev_names.first().map(String::as_str));
-    let envelope = envelope(session, transaction, &findings);
+    let looped = looped(&message, transaction);
     let message = foreign::remove(&message.bytes(), &session.place.hostname);
     let size = (message.len() + received.len() + findings.header.len()) as u64;
-    let (outcome, delay) = match keep(shared, transaction, envelope, &findings, &received, message, size).await {
+    let incoming = Incoming {
+        shared,
+        hostname: &session.place.hostname,
+        transaction,
+        envelope: envelope(session, transaction, &findings),
+        findings: &findings,
+        received: &received,
+        size,
+    };
+    let outcome = match incoming.keep(message, looped).await {
         Ok(kept) => kept,
         Err(status) => {
             tracing::error!(error = %status, size, "message not delivered");
-            (Outcome::of(reply_to(&status)), Duration::ZERO)
+            Outcome::of(reply_to(&status))
         }
     };
     let remote = session.info.remote.ip();
-    let (mail_from, recipients) = (transaction.reverse_path(), transaction.recipients.len());
+    let (mail_from, recipients) = (transaction.reverse_path(), transaction.rcpts.len());
     let Outcome {
         reply,
         delivered,
         reason,
+        delay,
+        unwanted,
     } = outcome;
     if reply.is_success() {
         tracing::info!(%remote, mail_from, recipients, delivered, size, reason, "delivered");
     } else {
         tracing::info!(%remote, mail_from, recipients, size, reason, %reply, "not delivered");
     }
+    session.suspicious |= unwanted;
     if !delay.is_zero() {
         session.pause(delay.min(limits::DELAY)).await?;
     }
+    Ok(reply)
+}
+
+/// None of the recipients exist. That takes long, and is the same whatever the message is.
+async fn nobody(session: &mut Session, transaction: &Transaction) -> Result<Reply, Stop> {
+    let count = u32::try_from(transaction.rcpts.len()).unwrap_or(u32::MAX);
+    session.unknown_recipients = session.unknown_recipients.saturating_add(count);
+    session.suspicious = true;
+    session.pause(limits::UNKNOWN_DELAY).await?;
+    let reply = transaction::unknown();
+    let (remote, mail_from) = (session.info.remote.ip(), transaction.reverse_path());
+    tracing::info!(%remote, mail_from, recipients = count, %reply, "not delivered");
     Ok(reply)
 }
 
@@ -63,6 +88,10 @@ struct Outcome {
     reply: Reply,
     delivered: usize,
     reason: String,
+    /// Before it is told.
+    delay: Duration,
+    /// It was refused for what it is.
+    unwanted: bool,
 }
 
 impl Outcome {
@@ -71,13 +100,19 @@ impl Outcome {
             reply,
             delivered: 0,
             reason: String::new(),
+            delay: Duration::ZERO,
+            unwanted: false,
         }
     }
 }
 
-/// The name in EHLO.
-fn hello(session: &Session) -> String {
-    session.hello.as_ref().map(|h| h.name.to_string()).unwrap_or_default()
+/// RCPTs whose address the message was delivered to already, by us: it goes in circles (RFC 5321 §6.3).
+fn looped(message: &Message, transaction: &Transaction) -> Vec<usize> {
+    let fields = mox_message::headers(message).filter(|field| field.is("Delivered-To"));
+    let before: Vec<String> = fields.map(|field| field.text().trim().to_owned()).collect();
+    let is_looped = |who: &Who| matches!(who, Who::Account(account) if before.contains(&account.address));
+    let rcpts = transaction.rcpts.iter().enumerate();
+    rcpts.filter(|(_, rcpt)| is_looped(&rcpt.who)).map(|(n, _)| n).collect()
 }
 
 /// What the store is told of the sender.
@@ -86,7 +121,7 @@ fn envelope(session: &Session, transaction: &Transaction, findings: &Findings) -
     let params = &transaction.params;
     Envelope {
         mail_from: transaction.reverse_path(),
-        ehlo: hello(session),
+        ehlo: session.hello.as_ref().map(|h| h.name.to_string()).unwrap_or_default(),
         remote_ip: info.remote.ip().to_canonical().to_string(),
         local_ip: info.local.ip().to_canonical().to_string(),
         smtputf8: params.smtputf8,
@@ -113,154 +148,217 @@ fn envelope(session: &Session, transaction: &Transaction, findings: &Findings) -
     }
 }
 
-async fn keep(
-    shared: &Shared,
-    transaction: &Transaction,
+/// A message with all that is known of it.
+struct Incoming<'a> {
+    shared: &'a Shared,
+    hostname: &'a str,
+    transaction: &'a Transaction,
     envelope: Envelope,
-    findings: &Findings,
-    received: &str,
-    message: Bytes,
+    findings: &'a Findings,
+    received: &'a str,
     size: u64,
-) -> Result<(Outcome, Duration), Status> {
-    let content = content(shared, message).await?;
-    let recipients: Vec<Recipient> = transaction
-        .recipients
-        .iter()
-        .map(|r| Recipient {
-            rcpt_to: r.rcpt_to.clone(),
-            account_id: r.account_id.clone(),
-            address: r.address.clone(),
-            dsn_orcpt: r.orcpt.clone(),
-            dsn_notify: r.notify.clone(),
-        })
-        .collect();
-    let assess = AssessRequest {
-        envelope: Some(envelope.clone()),
-        content: Some(content.clone()),
-        size,
-        recipients: recipients.clone(),
-    };
-    let verdicts = repeat(|| {
-        let (mut store, assess) = (shared.store.clone(), assess.clone());
-        async move { store.assess(assess).await }
-    })
-    .await?
-    .into_inner()
-    .verdicts;
-    if verdicts.len() != recipients.len() {
-        return Err(Status::internal("the store has not decided for every recipient"));
-    }
-    let delay = verdicts.iter().map(|v| v.delay_milliseconds).max().unwrap_or(0);
-    let delay = Duration::from_millis(delay.into());
-    // Who is to try again would miss the message if the others' acceptance were the answer for all.
-    if let Some(later) = verdicts.iter().find(|v| !v.accept && v.smtp_code / 100 == 4) {
-        let reason = later.reason.clone();
-        return Ok((
-            Outcome {
-                reply: refusal(later),
-                delivered: 0,
-                reason,
-            },
-            delay,
-        ));
-    }
-    let deliveries: Vec<Delivery> = transaction
-        .recipients
-        .iter()
-        .zip(recipients)
-        .zip(&verdicts)
-        .filter_map(|((known, recipient), verdict)| {
-            let mailbox = if verdict.accept {
-                &verdict.mailbox
-            } else {
-                &verdict.rejects_mailbox
-            };
-            (verdict.accept || !mailbox.is_empty()).then(|| Delivery {
-                recipient: Some(recipient),
-                mailbox: mailbox.clone(),
-                prefix: trace::prefix(transaction, known, &findings.header, received).into(),
-                flags: None,
-                reason: verdict.reason.clone(),
-                forwarded: verdict.forward,
-                list: verdict.list,
-                reject: !verdict.accept,
-            })
-        })
-        .collect();
-    let reason = verdicts
-        .iter()
-        .find(|v| v.accept)
-        .or(verdicts.first())
-        .map(|v| v.reason.clone())
-        .unwrap_or_default();
-    let refused = verdicts
-        .iter()
-        .all(|v| !v.accept)
-        .then(|| verdicts.first().map(refusal))
-        .flatten();
-    if deliveries.is_empty() {
-        let reply = refused.unwrap_or_else(|| Reply::new(451, (3, 0), "there is nobody to deliver to"));
-        return Ok((
-            Outcome {
-                reply,
-                delivered: 0,
-                reason,
-            },
-            delay,
-        ));
-    }
-    let rejects: Vec<bool> = deliveries.iter().map(|d| d.reject).collect();
-    let request = DeliverRequest {
-        key: mox_rpc::key(),
-        envelope: Some(envelope),
-        content: Some(content),
-        deliveries,
-        received: seconds(shared),
-    };
-    let kept = repeat(|| {
-        let (mut store, request) = (shared.store.clone(), request.clone());
-        async move { store.deliver(request).await }
-    })
-    .await;
-    let (reply, delivered) = match (kept, refused) {
-        // A copy among the rejects is a courtesy: whether it is kept makes no difference to the sender.
-        (_, Some(refused)) => (refused, 0),
-        (Ok(kept), None) => answer(&kept.into_inner(), &rejects),
-        (Err(status), None) => return Err(status),
-    };
-    Ok((
-        Outcome {
-            reply,
-            delivered,
-            reason,
-        },
-        delay,
-    ))
 }
 
-/// The reply to what was kept, and how many got it.
-fn answer(kept: &DeliverResponse, rejects: &[bool]) -> (Reply, usize) {
-    let wanted = || {
-        kept.results
+impl Incoming<'_> {
+    async fn keep(self, message: Bytes, looped: Vec<usize>) -> Result<Outcome, Status> {
+        let poster = self.poster(&message).await?;
+        let (mut recipients, mut refused) = self.transaction.recipients(poster.as_deref());
+        recipients.retain(|recipient| !looped.contains(&recipient.rcpt));
+        refused.extend(looped.into_iter().map(|rcpt| {
+            let text = "the message was delivered to this address before, it seems to go in circles";
+            (rcpt, Reply::new(554, (4, 6), text))
+        }));
+        let mut outcomes = Outcomes::of(refused);
+        if recipients.is_empty() {
+            let refusal = outcomes.refusal().cloned();
+            return Ok(Outcome {
+                unwanted: refusal.is_some(),
+                ..Outcome::of(refusal.unwrap_or_else(|| Reply::new(250, (6, 0), "there is nobody else to deliver to")))
+            });
+        }
+        let content = content(self.shared, message).await?;
+        let verdicts = self.assess(&content, &recipients).await?;
+        let longest = verdicts.iter().map(|v| v.delay_milliseconds).max().unwrap_or(0);
+        let reason = verdicts.iter().find(|v| v.accept).or(verdicts.first()).map(|v| v.reason.clone());
+        let mut outcome = Outcome {
+            reason: reason.unwrap_or_default(),
+            delay: Duration::from_millis(longest.into()),
+            ..Outcome::of(Reply::new(250, (6, 0), "delivered"))
+        };
+        for (recipient, verdict) in recipients.iter().zip(&verdicts) {
+            self.shared.metrics.verdict(verdict.accept, &verdict.reason);
+            match verdict.accept {
+                true => outcomes.serve(recipient.rcpt),
+                false => outcomes.refuse(recipient.rcpt, refusal(verdict)),
+            }
+        }
+        let refusal = outcomes.refusal().cloned();
+        // A mailbox that is full says nothing about the message.
+        outcome.unwanted = refusal.as_ref().is_some_and(|reply| reply.code != 452);
+        let copies: Vec<(usize, Delivery)> = recipients
             .iter()
-            .zip(rejects)
-            .filter(|(_, reject)| !**reject)
-            .map(|(result, _)| result)
-    };
-    let delivered = wanted().filter(|r| r.delivered).count();
-    if let Some(failed) = wanted().find(|r| !r.delivered) {
-        tracing::warn!(
-            delivered,
-            code = failed.smtp_code,
-            text = failed.text,
-            "not delivered to every recipient"
-        );
-        // Some have it, some may get it if it is sent again: twice is better than never.
-        if delivered == 0 || failed.smtp_code / 100 == 4 {
-            return (reply(failed.smtp_code, &failed.enhanced_code, &failed.text), delivered);
+            .zip(&verdicts)
+            .filter_map(|(recipient, verdict)| Some((recipient.rcpt, self.delivery(recipient, verdict)?)))
+            .collect();
+        let kept = match copies.is_empty() {
+            true => None,
+            false => Some(self.deliver(content, &copies, self.notification(&outcomes)).await),
+        };
+        // A copy among the rejects is a courtesy: whether it is kept makes no difference to the sender.
+        if let Some(refusal) = refusal {
+            outcome.reply = refusal;
+            return Ok(outcome);
+        }
+        if let Some(kept) = kept {
+            (outcome.reply, outcome.delivered) = answer(&kept?, &copies);
+        }
+        Ok(outcome)
+    }
+
+    /// The address in From, as configured if it is one of ours, if it is verified and a list may ask for it.
+    async fn poster(&self, message: &[u8]) -> Result<Option<String>, Status> {
+        if !self.transaction.asks_for_poster() {
+            return Ok(None);
+        }
+        let from = match self.findings.msg_from {
+            Validation::Strict | Validation::Dmarc | Validation::Relaxed => self.findings.from.clone(),
+            // In developer's mode nobody has looked, and everybody is believed.
+            Validation::Unknown => {
+                let summary = mox_message::HeaderSummary::of(&message[..mox_message::header_end(message)]);
+                summary.from_address().map(ToString::to_string).unwrap_or_default()
+            }
+            _ => return Ok(None),
+        };
+        if from.is_empty() {
+            return Ok(None);
+        }
+        let found = rcpt::lookup(self.shared, &from).await?;
+        Ok((!found.canonical_address.is_empty()).then_some(found.canonical_address))
+    }
+
+    async fn assess(
+        &self,
+        content: &Content,
+        recipients: &[transaction::Recipient],
+    ) -> Result<Vec<Verdict>, Status> {
+        let assess = AssessRequest {
+            envelope: Some(self.envelope.clone()),
+            content: Some(content.clone()),
+            size: self.size,
+            recipients: recipients.iter().map(|r| self.recipient(r)).collect(),
+        };
+        let answer = repeat(|| {
+            let (mut store, assess) = (self.shared.store.clone(), assess.clone());
+            async move { store.assess(assess).await }
+        });
+        let verdicts = answer.await?.into_inner().verdicts;
+        if verdicts.len() != recipients.len() {
+            return Err(Status::internal("the store has not decided for every recipient"));
+        }
+        Ok(verdicts)
+    }
+
+    fn recipient(&self, recipient: &transaction::Recipient) -> Recipient {
+        let rcpt = &self.transaction.rcpts[recipient.rcpt];
+        Recipient {
+            rcpt_to: rcpt.rcpt_to.clone(),
+            account_id: recipient.account.id.clone(),
+            address: recipient.account.address.clone(),
+            dsn_orcpt: rcpt.orcpt.clone(),
+            dsn_notify: rcpt.notify.clone(),
         }
     }
-    (Reply::new(250, (6, 0), "delivered"), delivered)
+
+    /// The copy for a recipient; none if it is refused and not to be kept among the rejects either.
+    fn delivery(&self, recipient: &transaction::Recipient, verdict: &Verdict) -> Option<Delivery> {
+        let mailbox = if verdict.accept {
+            &verdict.mailbox
+        } else {
+            &verdict.rejects_mailbox
+        };
+        (verdict.accept || !mailbox.is_empty()).then(|| Delivery {
+            recipient: Some(self.recipient(recipient)),
+            mailbox: mailbox.clone(),
+            prefix: trace::prefix(self.transaction, &recipient.account, &self.findings.header, self.received).into(),
+            flags: None,
+            reason: verdict.reason.clone(),
+            forwarded: verdict.forward,
+            list: verdict.list,
+            reject: !verdict.accept,
+        })
+    }
+
+    /// Those that the sender is to be told of, if others get the message. Only senders that are who they say are told:
+    /// others have one recipient, or are told in the reply.
+    fn notification(&self, outcomes: &Outcomes) -> Vec<FailedRecipient> {
+        let believable = self.findings.mail_from == Validation::Pass;
+        if self.transaction.mail_from.is_none() || !outcomes.is_served() {
+            return Vec::new();
+        }
+        let mut failed = Vec::new();
+        for (rcpt, reply) in outcomes.failed() {
+            let rcpt = &self.transaction.rcpts[rcpt];
+            tracing::info!(rcpt_to = rcpt.rcpt_to, %reply, believable, "refused, while others get the message");
+            failed.push(FailedRecipient {
+                rcpt_to: rcpt.rcpt_to.clone(),
+                dsn_orcpt: rcpt.orcpt.clone(),
+                dsn_notify: rcpt.notify.clone(),
+                smtp_code: reply.code.into(),
+                enhanced_code: reply.enhanced.map(|e| e.to_string()).unwrap_or_default(),
+                text: reply.text.clone().into_owned(),
+            });
+        }
+        if believable { failed } else { Vec::new() }
+    }
+
+    async fn deliver(
+        &self,
+        content: Content,
+        copies: &[(usize, Delivery)],
+        failed: Vec<FailedRecipient>,
+    ) -> Result<DeliverResponse, Status> {
+        if !failed.is_empty() {
+            self.shared.metrics.notified();
+        }
+        let request = DeliverRequest {
+            key: mox_rpc::key(),
+            envelope: Some(self.envelope.clone()),
+            content: Some(content),
+            deliveries: copies.iter().map(|(_, delivery)| delivery.clone()).collect(),
+            received: seconds(self.shared),
+            failed,
+            reporting_host: self.hostname.to_owned(),
+        };
+        let kept = repeat(|| {
+            let (mut store, request) = (self.shared.store.clone(), request.clone());
+            async move { store.deliver(request).await }
+        });
+        Ok(kept.await?.into_inner())
+    }
+}
+
+/// The reply to what was kept, and how many got it. Mailboxes can have become full since they were asked about.
+fn answer(kept: &DeliverResponse, copies: &[(usize, Delivery)]) -> (Reply, usize) {
+    let mut outcomes = Outcomes::default();
+    let mut delivered = 0;
+    for (result, (rcpt, copy)) in kept.results.iter().zip(copies) {
+        if copy.reject {
+            continue;
+        }
+        if result.delivered {
+            delivered += 1;
+            outcomes.serve(*rcpt);
+        } else {
+            outcomes.refuse(*rcpt, reply(result.smtp_code, &result.enhanced_code, &result.text));
+        }
+    }
+    if let Some((_, failed)) = outcomes.failed().find(|(_, reply)| reply.is_temporary()) {
+        // Some have it, some may get it if it is sent again: twice is better than never.
+        tracing::warn!(delivered, reply = %failed, "not delivered to every recipient");
+        return (failed.clone(), delivered);
+    }
+    let refusal = outcomes.refusal().cloned();
+    (refusal.unwrap_or_else(|| Reply::new(250, (6, 0), "delivered")), delivered)
 }
 
 fn seconds(shared: &Shared) -> i64 {
@@ -376,8 +474,8 @@ mod tests {
             ..DeliveryResult::default()
         };
         let answer = |results: Vec<DeliveryResult>| {
-            let rejects = vec![false; results.len()];
-            answer(&DeliverResponse { results }, &rejects).0.code
+            let copies: Vec<_> = (0..results.len()).map(|rcpt| (rcpt, Delivery::default())).collect();
+            answer(&DeliverResponse { results }, &copies).0.code
         };
         assert_eq!(answer(vec![result(true, 0), result(true, 0)]), 250);
         assert_eq!(answer(vec![result(true, 0), result(false, 452)]), 452);

@@ -9,7 +9,11 @@
 //!
 //! **Trusts** no client: lines, errors, recipients, sizes and times have bounds (`limits.rs` here and in `mox-smtp`).
 //! Lines end in CRLF and messages in CRLF.CRLF, or they are refused: there is nothing to smuggle. What is sent behind
-//! STARTTLS in the clear closes the connection.
+//! STARTTLS in the clear closes the connection. Networks have limits on connections, messages and bytes; who makes
+//! mistakes or sends what nobody wants is answered late.
+//!
+//! **Tells** nobody which addresses exist before they have sent a message, and sends notifications only to senders that
+//! SPF confirms: see `commands/rcpt.rs`.
 //!
 //! **On failure** of the store, clients are told to try again. 250 after DATA means that every recipient's copy is on
 //! disk: one commit, by one key, which is repeated with the same key while the store is away. On shutdown, clients that
@@ -19,12 +23,16 @@
 //! special localparts make errors: see `localserve.rs`.
 
 mod analyze;
+mod check;
 mod commands;
 mod deliver;
 mod foreign;
+mod incoming;
 mod limits;
 mod localserve;
 mod metrics;
+mod outcome;
+mod sender;
 mod session;
 mod trace;
 mod transaction;
@@ -35,7 +43,7 @@ use mox_config::Static;
 use mox_dns::{Resolver, Settings, SettingsError, SystemResolver};
 use mox_proto::delivery::v1::delivery_service_client::DeliveryServiceClient;
 use mox_rpc::Channel;
-use mox_service::{Bound, Clock, ConnectionLimits, Deps, Kind, Refusals, Shutdown};
+use mox_service::{Bound, Clock, ConnectionLimits, Deps, Kind, MessageRates, Refusals, Shutdown};
 use mox_spool::Budget;
 use mox_telemetry::Telemetry;
 use tokio::task::JoinSet;
@@ -70,6 +78,8 @@ struct Shared {
     spool: Budget,
     /// None in developer's mode: nobody is asked.
     resolver: Option<Arc<dyn Resolver>>,
+    /// What networks send.
+    rates: MessageRates,
     clock: Clock,
     telemetry: Telemetry,
     metrics: Metrics,
@@ -100,12 +110,14 @@ impl Service {
             })?)),
         };
         let limits = deps.static_config.limits(deps.service);
+        let rates = MessageRates::new(&limits);
         let limits = ConnectionLimits::measured(&limits, deps.service, &deps.telemetry);
         let folder = deps.spool_folder();
         let shared = Shared {
             store: DeliveryServiceClient::new(deps.store),
             spool: Budget::new(limits::SPOOL_BYTES, folder),
             resolver,
+            rates,
             config: deps.static_config,
             clock: deps.clock,
             metrics: Metrics::register(&deps.telemetry),

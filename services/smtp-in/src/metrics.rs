@@ -26,6 +26,20 @@ struct AuthenticationLabels {
     dmarc: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct VerdictLabels {
+    accepted: &'static str,
+    reason: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LimitLabels {
+    what: &'static str,
+}
+
+/// Characters of a reason in a label. Those of the store are a few short words each.
+const REASON: usize = 40;
+
 /// The figures of the service.
 #[derive(Debug, Clone)]
 pub(crate) struct Metrics {
@@ -33,6 +47,10 @@ pub(crate) struct Metrics {
     messages: Family<MessageLabels, Counter>,
     bytes: Histogram,
     authentications: Family<AuthenticationLabels, Counter>,
+    verdicts: Family<VerdictLabels, Counter>,
+    limited: Family<LimitLabels, Counter>,
+    delayed: Counter,
+    notifications: Counter,
 }
 
 impl Metrics {
@@ -45,6 +63,10 @@ impl Metrics {
             // From 1 KiB to 256 MiB.
             bytes: Histogram::new(exponential_buckets(1024.0, 4.0, 10)),
             authentications: Family::default(),
+            verdicts: Family::default(),
+            limited: Family::default(),
+            delayed: Counter::default(),
+            notifications: Counter::default(),
         };
         let mut registry = telemetry.registry.lock();
         registry.register(
@@ -67,6 +89,26 @@ impl Metrics {
             "Messages by how the address in From was verified, and by what DMARC says",
             metrics.authentications.clone(),
         );
+        registry.register(
+            "mox_smtp_in_verdicts",
+            "Recipients' copies by what was decided, and why",
+            metrics.verdicts.clone(),
+        );
+        registry.register(
+            "mox_smtp_in_limited",
+            "Senders that were put off because their network sends too much, by what there was too much of",
+            metrics.limited.clone(),
+        );
+        registry.register(
+            "mox_smtp_in_delayed_replies",
+            "Replies that were held back, to clients that made mistakes or sent what nobody wants",
+            metrics.delayed.clone(),
+        );
+        registry.register(
+            "mox_smtp_in_notifications",
+            "Notifications to senders of messages that some of the recipients did not get",
+            metrics.notifications.clone(),
+        );
         metrics
     }
 
@@ -85,6 +127,30 @@ impl Metrics {
         };
         self.messages.get_or_create(&MessageLabels { result }).inc();
         self.bytes.observe(size as f64);
+    }
+
+    /// What was decided for one recipient.
+    pub(crate) fn verdict(&self, accepted: bool, reason: &str) {
+        let labels = VerdictLabels {
+            accepted: if accepted { "yes" } else { "no" },
+            reason: reason.chars().take(REASON).collect(),
+        };
+        self.verdicts.get_or_create(&labels).inc();
+    }
+
+    /// A network sends too much.
+    pub(crate) fn limited(&self, what: &'static str) {
+        self.limited.get_or_create(&LimitLabels { what }).inc();
+    }
+
+    /// A reply was held back.
+    pub(crate) fn delayed(&self) {
+        self.delayed.inc();
+    }
+
+    /// A sender was told that not everybody got the message.
+    pub(crate) fn notified(&self) {
+        self.notifications.inc();
     }
 
     /// A message whose sender was looked at.

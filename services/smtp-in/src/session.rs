@@ -55,7 +55,12 @@ pub(crate) struct Session {
     pub hello: Option<Hello>,
     pub transaction: Option<Transaction>,
     pub unknown_recipients: u32,
+    /// Commands since there was a message.
+    pub idle_commands: u32,
+    /// It made mistakes, or sent what nobody wants: it gets its replies late.
+    pub suspicious: bool,
     errors: u32,
+    started: Instant,
 }
 
 impl Session {
@@ -67,7 +72,10 @@ impl Session {
             hello: None,
             transaction: None,
             unknown_recipients: 0,
+            idle_commands: 0,
+            suspicious: false,
             errors: 0,
+            started: Instant::now(),
         }
     }
 
@@ -121,7 +129,7 @@ impl Session {
     pub(crate) async fn pause(&mut self, duration: Duration) -> Result<(), Stop> {
         self.connection()?.flush().await?;
         tokio::select! {
-            () = tokio::time::sleep(duration) => {}
+            () = self.place.shared.clock.sleep(duration) => {}
             () = self.place.shutdown.begun() => {}
         }
         Ok(())
@@ -146,6 +154,11 @@ impl Session {
             };
             let seconds = started.elapsed().as_secs_f64();
             self.place.shared.metrics.command(name, reply.code, seconds);
+            if self.suspicious
+                && let Err(stop) = self.slow_down().await
+            {
+                return stop;
+            }
             if let Err(stop) = self.say(&reply) {
                 return stop;
             }
@@ -154,12 +167,22 @@ impl Session {
             }
             // What is not understood, and what is out of order. A refused address or message is no such mistake, and
             // neither is what was sent together with a MAIL that was refused (RFC 2920 §3.1).
-            let follows = reply.code == 503 && matches!(name, "rcpt" | "data");
+            let follows = reply.code == 503 && matches!(name, "rcpt" | "data" | "bdat");
             if matches!(reply.code, 500..=504 | 555) && !follows {
                 self.errors += 1;
+                self.suspicious |= self.errors >= limits::SUSPICIOUS_ERRORS;
                 if self.errors >= limits::ERRORS {
                     return Stop::Reply(Reply::new(421, (7, 0), "too many errors, closing the connection"));
                 }
+            }
+            let progress = name == "rcpt" || name == "bdat" && reply.is_success();
+            self.idle_commands += u32::from(!progress);
+            if self.idle_commands > limits::IDLE_COMMANDS {
+                return Stop::Reply(Reply::new(
+                    421,
+                    (7, 0),
+                    "too many commands without a message, closing the connection",
+                ));
             }
             if self.unknown_recipients >= limits::UNKNOWN_RECIPIENTS {
                 return Stop::Reply(Reply::new(
@@ -171,11 +194,23 @@ impl Session {
         }
     }
 
+    /// Holds the reply back. In developer's mode nobody is suspicious.
+    async fn slow_down(&mut self) -> Result<(), Stop> {
+        if self.place.shared.config.localserve.is_some() {
+            return Ok(());
+        }
+        self.place.shared.metrics.delayed();
+        self.pause(limits::SUSPICIOUS_DELAY).await
+    }
+
     /// The next command, or what to say to what is none.
     async fn command(&mut self) -> Result<Result<Command, Reply>, Stop> {
         let traces = self.traces(TraceKind::Protocol);
         let place = Arc::clone(&self.place);
         let transaction = self.transaction.is_some();
+        if !transaction && self.started.elapsed() > limits::SESSION_TIME {
+            return Err(Stop::Reply(Reply::new(421, (4, 2), "the session is too long, connect again")));
+        }
         let connection = self.connection()?;
         // Between transactions the session ends as soon as the server is to stop. Within one, the client may finish,
         // until the deadline.
@@ -203,6 +238,9 @@ impl Session {
         } else {
             Command::parse
         };
-        Ok(parse(line).map_err(|error| error.reply()))
+        match parse(line) {
+            Err(error) if error.is_final() => Err(Stop::Reply(error.reply())),
+            parsed => Ok(parsed.map_err(|error| error.reply())),
+        }
     }
 }

@@ -4,7 +4,7 @@ use mox_message::received::{self, Received};
 use mox_smtp::{Path, PathHost};
 
 use crate::session::Session;
-use crate::transaction::{Recipient, Transaction};
+use crate::transaction::{Account, Transaction};
 
 /// The Received field. Its id is the connection's, by which the log is found: a random number, which tells strangers
 /// nothing. `remote_name` is a name of the client's address that leads back to it.
@@ -22,15 +22,15 @@ pub(crate) fn received(session: &Session, transaction: &Transaction, remote_name
         tls: tls.map(|t| (t.version, t.cipher.as_str())),
         id: &format!("{:x}", session.info.cid),
         // With several recipients it would tell them of each other (RFC 5321 §7.2).
-        recipient: transaction.only.as_deref(),
+        recipient: transaction.only(),
         at: session.place.shared.clock.now(),
     })
 }
 
 /// All fields for one recipient: where bounces go, for whom it is, what was found out, where it came from.
-pub(crate) fn prefix(transaction: &Transaction, recipient: &Recipient, findings: &[u8], received: &str) -> Vec<u8> {
+pub(crate) fn prefix(transaction: &Transaction, to: &Account, findings: &[u8], received: &str) -> Vec<u8> {
     let path = transaction.mail_from.as_ref().map(in_header).unwrap_or_default();
-    let fields = format!("Return-Path: <{path}>\r\nDelivered-To: {}\r\n", recipient.address);
+    let fields = format!("Return-Path: <{path}>\r\nDelivered-To: {}\r\n", to.address);
     [fields.as_bytes(), findings, received.as_bytes()].concat()
 }
 

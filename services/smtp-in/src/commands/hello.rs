@@ -24,7 +24,7 @@ pub(super) fn ehlo(session: &mut Session, name: HostName) -> Reply {
     if offers_requiretls(session) {
         lines.push("REQUIRETLS".to_owned());
     }
-    lines.extend(["8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "DSN"].map(str::to_owned));
+    lines.extend(["8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "DSN", "CHUNKING"].map(str::to_owned));
     // RFC 9422.
     lines.push(format!("LIMITS RCPTMAX={}", limits::RECIPIENTS));
     Reply::plain(250, lines.join("\n"))

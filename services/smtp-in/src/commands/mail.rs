@@ -1,9 +1,12 @@
 //! MAIL (RFC 5321 §4.1.1.2).
 
-use mox_smtp::{MailParams, Path, Reply};
+use std::sync::Arc;
+
+use mox_smtp::{MailParams, Path, PathHost, Reply};
 
 use super::hello::offers_requiretls;
 use crate::localserve::Special;
+use crate::sender;
 use crate::session::{Session, Stop};
 use crate::transaction::Transaction;
 
@@ -14,14 +17,10 @@ pub(super) async fn run(session: &mut Session, path: Option<Path>, params: MailP
     if session.transaction.is_some() {
         return Ok(Reply::new(503, (5, 1), "a transaction has begun already"));
     }
-    let listener = &session.place.listener;
-    if listener.smtp.require_starttls && session.info.tls.is_none() {
-        return Ok(Reply::new(530, (7, 0), "say STARTTLS first"));
-    }
     if let Some(refused) = check(session, path.as_ref(), &params) {
         return Ok(refused);
     }
-    let most = listener.smtp_max_message_size;
+    let most = session.place.listener.smtp_max_message_size;
     if params.size.is_some_and(|size| size > most) {
         // RFC 1870 §6.1.
         return Ok(Reply::new(
@@ -30,11 +29,27 @@ pub(super) async fn run(session: &mut Session, path: Option<Path>, params: MailP
             format!("a message may have at most {most} bytes"),
         ));
     }
-    if session.place.shared.config.localserve.is_some() {
+    let shared = Arc::clone(&session.place.shared);
+    if shared.config.localserve.is_some() {
         let localpart = path.as_ref().map_or("", |p| p.localpart.as_str());
         if let Some(special) = Special::of_command(localpart, "mailfrom") {
             return special.reply(session).await;
         }
+    }
+    let remote = session.info.remote.ip();
+    if let Err(over) = shared.rates.check(remote, params.size.unwrap_or(0)) {
+        tracing::info!(%remote, limit = over.what, "too much mail from a network");
+        shared.metrics.limited(over.what);
+        let text = format!("too many {} from your network, try again later", over.what);
+        // RFC 3463 §3.5: X.4.5, mail system congestion.
+        return Ok(Reply::new(451, (4, 5), text));
+    }
+    if let (Some(resolver), Some(Path { host, .. })) = (&shared.resolver, &path)
+        && let PathHost::Domain(domain) = host
+        && let Some(refused) = sender::refused(&**resolver, domain).await
+    {
+        tracing::info!(%remote, mail_from = ?path.as_ref().map(ToString::to_string), reply = %refused, "sender refused");
+        return Ok(refused);
     }
     session.transaction = Some(Transaction::new(path, params));
     Ok(Reply::new(250, (1, 0), "sender ok"))

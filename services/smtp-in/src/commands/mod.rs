@@ -1,14 +1,17 @@
 //! What each command does.
 
+mod bdat;
 mod data;
 mod hello;
 mod mail;
-mod rcpt;
+pub(crate) mod rcpt;
 mod starttls;
 
 use mox_smtp::{Command, Reply};
 
 use crate::session::{Session, Stop};
+
+pub(crate) use bdat::Chunks;
 
 /// Does what a command says. No reply: it was given already.
 pub(crate) async fn execute(session: &mut Session, command: Command) -> Result<Option<Reply>, Stop> {
@@ -19,6 +22,7 @@ pub(crate) async fn execute(session: &mut Session, command: Command) -> Result<O
         Command::Mail(path, params) => mail::run(session, path, params).await?,
         Command::Rcpt(recipient, params) => rcpt::run(session, &recipient, &params).await?,
         Command::Data => data::run(session).await?,
+        Command::Bdat(octets, last) => bdat::run(session, octets, last).await?,
         Command::Rset => {
             session.transaction = None;
             Reply::new(250, (0, 0), "forgotten")
@@ -31,7 +35,7 @@ pub(crate) async fn execute(session: &mut Session, command: Command) -> Result<O
         Command::Help => Reply::new(
             214,
             (0, 0),
-            "see RFC 5321: EHLO, STARTTLS, MAIL, RCPT, DATA, RSET, NOOP, QUIT",
+            "see RFC 5321: EHLO, STARTTLS, MAIL, RCPT, DATA, BDAT, RSET, NOOP, QUIT",
         ),
         Command::Auth(..) => Reply::new(502, (5, 1), "log in on the submission port"),
     }))

@@ -1,4 +1,9 @@
 //! RCPT (RFC 5321 §4.1.1.3): who a recipient is.
+//!
+//! Nothing is told about which addresses of our domains exist before the client has sent a message: unknown ones are
+//! accepted, and refused with the message. If others get it nevertheless, the sender gets a notification. So that
+//! nobody else does, there is one recipient only for who SPF does not show to be the sender, and for notifications: a
+//! client sends the others in transactions of their own.
 
 use std::sync::Arc;
 
@@ -9,11 +14,18 @@ use tonic::Status;
 
 use crate::localserve::Special;
 use crate::session::{Session, Stop};
-use crate::transaction::Recipient;
-use crate::{Shared, deliver, limits};
+use crate::transaction::{Account, List, Rcpt, Who};
+use crate::{Shared, deliver, limits, sender};
 
-/// How deep aliases of aliases are followed. They have local addresses as members, so one level is what is configured.
-const ALIAS_DEPTH: usize = 2;
+/// An address of ours, as far as it is known.
+#[derive(Default)]
+struct Found {
+    who: Option<Who>,
+    /// Reports about TLS arrive there, also those that say that it does not work.
+    is_tls_report: bool,
+    /// No mail for it now.
+    refused: Option<Reply>,
+}
 
 pub(super) async fn run(
     session: &mut Session,
@@ -23,13 +35,11 @@ pub(super) async fn run(
     let Some(transaction) = &session.transaction else {
         return Ok(Reply::new(503, (5, 1), "say MAIL first"));
     };
-    if transaction.accepted >= limits::RECIPIENTS {
-        // RFC 5321 §4.5.3.1.10: 452, and the client sends the rest in another transaction.
-        return Ok(Reply::new(
-            452,
-            (5, 3),
-            format!("a message may have at most {} recipients", limits::RECIPIENTS),
-        ));
+    if transaction.chunks.is_some() {
+        return Ok(Reply::new(503, (5, 1), "the message is being sent with BDAT"));
+    }
+    if transaction.rcpts.len() >= limits::RECIPIENTS {
+        return Ok(too_many(format!("a message may have at most {} recipients", limits::RECIPIENTS)));
     }
     let shared = Arc::clone(&session.place.shared);
     let localserve = shared.config.localserve.as_ref().map(|l| l.address.to_string());
@@ -49,32 +59,80 @@ pub(super) async fn run(
     };
     // An address literal names a host, and we have no mail for hosts.
     let found = match wanted {
-        Some(address) => resolve(&shared, &rcpt_to, &address, params).await,
+        Some(address) => resolve(&shared, &address).await,
         None => Err(not_ours()),
     };
     // In developer's mode there are no unknown recipients.
     let found = match (found, localserve) {
-        (Err(reply), Some(address)) if reply.is_permanent() => {
+        (found, Some(address)) if is_nobody(&found) => {
             tracing::debug!(rcpt_to, "unknown recipient, for the developer's address");
-            resolve(&shared, &rcpt_to, &address, params).await
+            resolve(&shared, &address).await
         }
         (found, _) => found,
     };
-    match found {
-        Ok(recipients) => {
-            if let Some(transaction) = &mut session.transaction {
-                transaction.add(&rcpt_to, recipients);
-            }
-            Ok(Reply::new(250, (1, 5), "recipient ok"))
-        }
+    let reply = match found {
+        Ok(found) => accept(session, found, &rcpt_to, params).await,
         Err(reply) => {
-            tracing::info!(remote = %session.info.remote, rcpt_to, %reply, "recipient refused");
             if reply.is_permanent() {
                 session.unknown_recipients += 1;
             }
-            Ok(reply)
+            reply
         }
+    };
+    if !reply.is_success() {
+        tracing::info!(remote = %session.info.remote, rcpt_to, %reply, "recipient refused");
     }
+    Ok(reply)
+}
+
+fn is_nobody(found: &Result<Found, Reply>) -> bool {
+    match found {
+        Ok(found) => matches!(found.who, Some(Who::Nobody)),
+        Err(reply) => reply.is_permanent(),
+    }
+}
+
+/// What the transaction allows for an address of ours.
+async fn accept(session: &mut Session, found: Found, rcpt_to: &str, params: &RcptParams) -> Reply {
+    let Some(transaction) = &session.transaction else {
+        return Reply::new(503, (5, 1), "say MAIL first");
+    };
+    let (others, is_null) = (!transaction.rcpts.is_empty(), transaction.mail_from.is_none());
+    let copies = transaction.copies();
+    if session.place.listener.smtp.require_starttls && session.info.tls.is_none() && !found.is_tls_report {
+        // RFC 8460 §3: reports about failing TLS must arrive without.
+        return Reply::new(530, (7, 0), "say STARTTLS first");
+    }
+    if others && is_null && session.place.shared.resolver.is_some() {
+        return too_many("a notification has one recipient");
+    }
+    if others && !sender::is_believable(session).await {
+        return too_many("one recipient at a time, as SPF does not show that the sender is who it says");
+    }
+    if let Some(refused) = found.refused {
+        return refused;
+    }
+    let who = found.who.unwrap_or(Who::Nobody);
+    if let Who::List(list) = &who
+        && copies > 0
+        && copies + list.members.len() > limits::RECIPIENTS
+    {
+        return too_many("too many members of lists together");
+    }
+    if let Some(transaction) = &mut session.transaction {
+        transaction.add(Rcpt {
+            rcpt_to: rcpt_to.to_owned(),
+            notify: params.notify.map(|n| n.to_string()).unwrap_or_default(),
+            orcpt: params.orcpt.as_ref().map(|o| o.as_str().to_owned()).unwrap_or_default(),
+            who,
+        });
+    }
+    Reply::new(250, (1, 5), "recipient ok")
+}
+
+/// RFC 5321 §4.5.3.1.10: 452, and the client sends the rest in another transaction.
+fn too_many(text: impl Into<std::borrow::Cow<'static, str>>) -> Reply {
+    Reply::new(452, (5, 3), text)
 }
 
 fn not_ours() -> Reply {
@@ -85,54 +143,59 @@ fn not_ours() -> Reply {
     )
 }
 
-fn unknown() -> Reply {
-    // RFC 3463 §3.2: X.1.1, bad destination mailbox address.
-    Reply::new(550, (1, 1), "no such recipient here")
-}
-
-/// Everybody who an address stands for.
-async fn resolve(shared: &Shared, rcpt_to: &str, address: &str, params: &RcptParams) -> Result<Vec<Recipient>, Reply> {
-    let new = |found: LookupRecipientResponse, depth| Recipient {
-        is_member: depth > 0,
-        rcpt_to: rcpt_to.to_owned(),
-        account_id: found.account_id,
-        address: found.canonical_address,
-        notify: params.notify.map(|n| n.to_string()).unwrap_or_default(),
-        orcpt: params.orcpt.as_ref().map(|o| o.as_str().to_owned()).unwrap_or_default(),
+/// Who an address stands for.
+async fn resolve(shared: &Shared, address: &str) -> Result<Found, Reply> {
+    let answer = lookup(shared, address)
+        .await
+        .map_err(|status| deliver::reply_to(&status))?;
+    let mut found = Found {
+        is_tls_report: answer.tls_reports,
+        ..Found::default()
     };
-    let mut open = vec![(address.to_owned(), 0)];
-    let mut recipients = Vec::new();
-    let mut refused = None;
-    while let Some((address, depth)) = open.pop() {
-        let found = lookup(shared, &address)
-            .await
-            .map_err(|status| deliver::reply_to(&status))?;
-        match found.kind() {
-            Kind::Account if found.over_quota => {
-                refused = Some(Reply::new(452, (2, 2), "the mailbox of the recipient is full"));
-            }
-            Kind::Account => recipients.push(new(found, depth)),
-            Kind::Alias if depth < ALIAS_DEPTH => {
-                open.extend(found.alias_members.into_iter().map(|member| (member, depth + 1)));
-            }
-            Kind::Alias | Kind::Unknown => refused = Some(unknown()),
-            Kind::NotLocal => refused = Some(not_ours()),
-            Kind::DomainDisabled => {
-                refused = Some(Reply::new(450, (2, 1), "the recipient's domain is disabled for now"));
-            }
-            Kind::Refused => refused = Some(configured(&found.smtp_error)),
+    match answer.kind() {
+        Kind::Account if answer.over_quota => {
+            found.refused = Some(Reply::new(452, (2, 2), "the mailbox of the recipient is full"));
         }
+        Kind::Account => found.who = Some(Who::Account(account(answer))),
+        Kind::Alias => {
+            let mut members = Vec::with_capacity(answer.alias_members.len());
+            for member in &answer.alias_members {
+                let member = lookup(shared, member)
+                    .await
+                    .map_err(|status| deliver::reply_to(&status))?;
+                // A member that gets nothing now must not keep the others from their mail.
+                match member.kind() {
+                    Kind::Account if !member.over_quota => members.push(account(member)),
+                    kind => tracing::info!(list = address, ?kind, "a member of a list can't get mail now"),
+                }
+            }
+            found.who = Some(match members.is_empty() {
+                true => Who::Nobody,
+                false => Who::List(List {
+                    members,
+                    is_public: answer.alias_post_public,
+                }),
+            });
+        }
+        Kind::Unknown => found.who = Some(Who::Nobody),
+        Kind::NotLocal => return Err(not_ours()),
+        Kind::DomainDisabled => {
+            found.refused = Some(Reply::new(450, (2, 1), "the recipient's domain is disabled for now"));
+        }
+        Kind::Refused => found.refused = Some(configured(&answer.smtp_error)),
     }
-    match refused {
-        // A member that can't be reached now must not keep the others from getting mail, nor miss it: the sender tries
-        // again. One that is gone for good is a mistake of the configuration, which must not refuse mail for the rest.
-        Some(reply) if recipients.is_empty() || reply.is_temporary() => Err(reply),
-        _ if recipients.is_empty() => Err(unknown()),
-        _ => Ok(recipients),
+    Ok(found)
+}
+
+fn account(answer: LookupRecipientResponse) -> Account {
+    Account {
+        id: answer.account_id,
+        address: answer.canonical_address,
     }
 }
 
-async fn lookup(shared: &Shared, address: &str) -> Result<LookupRecipientResponse, Status> {
+/// Who an address is.
+pub(crate) async fn lookup(shared: &Shared, address: &str) -> Result<LookupRecipientResponse, Status> {
     let request = LookupRecipientRequest {
         address: address.to_owned(),
     };
@@ -143,13 +206,18 @@ async fn lookup(shared: &Shared, address: &str) -> Result<LookupRecipientRespons
 fn configured(smtp_error: &str) -> Reply {
     let (code, text) = smtp_error.split_once(' ').unwrap_or((smtp_error, ""));
     let code = code.parse().ok().filter(|c| (400..600).contains(c)).unwrap_or(550);
-    match text.split_once(' ').map(|(enhanced, rest)| (enhanced.parse(), rest)) {
-        Some((Ok(enhanced), rest)) => Reply {
+    let (enhanced, text) = match text.split_once(' ').map(|(enhanced, rest)| (enhanced.parse(), rest)) {
+        Some((Ok(enhanced), rest)) => (Some(enhanced), rest),
+        _ => (None, text),
+    };
+    let text = if text.is_empty() { "no mail is taken for this recipient" } else { text };
+    match enhanced {
+        Some(_) => Reply {
             code,
-            enhanced: Some(enhanced),
-            text: rest.to_owned().into(),
+            enhanced,
+            text: text.to_owned().into(),
         },
-        _ => Reply::new(code, (2, 1), text.to_owned()),
+        None => Reply::new(code, (2, 1), text.to_owned()),
     }
 }
 
@@ -161,6 +229,8 @@ mod tests {
     fn configured_refusals_are_replies() {
         assert_eq!(configured("421 4.2.1 not now").to_string(), "421 4.2.1 not now");
         assert_eq!(configured("550 no longer used").to_string(), "550 5.2.1 no longer used");
-        assert_eq!(configured("nonsense").to_string(), "550 5.2.1 ");
+        for code in ["nonsense", "550"] {
+            assert_eq!(configured(code).to_string(), "550 5.2.1 no mail is taken for this recipient");
+        }
     }
 }

@@ -27,6 +27,8 @@ struct Seen {
     keys: Vec<Bytes>,
     /// How many times to be away.
     away: u32,
+    /// Recipients that are refused after DATA, with this code.
+    refuses: Vec<(String, u32)>,
 }
 
 #[derive(Clone, Default)]
@@ -40,8 +42,12 @@ impl DeliveryService for Store {
     ) -> Result<Response<api::LookupRecipientResponse>, Status> {
         let address = request.into_inner().address;
         let (kind, over_quota) = match address.as_str() {
-            "mox@localhost" | "second@localhost" | "postmaster" => (Found::Account, false),
-            "list@localhost" => (Found::Alias, false),
+            "mox@localhost" | "second@localhost" | "third@localhost" | "tls@localhost" | "postmaster" => {
+                (Found::Account, false)
+            }
+            "list@localhost" | "public@localhost" => (Found::Alias, false),
+            "refused@localhost" => (Found::Refused, false),
+            "x@off.example" => (Found::DomainDisabled, false),
             "full@localhost" => (Found::Account, true),
             "broken@localhost" => return Err(Status::internal("broken")),
             other if other.ends_with("@localhost") => (Found::Unknown, false),
@@ -53,7 +59,10 @@ impl DeliveryService for Store {
         };
         Ok(Response::new(api::LookupRecipientResponse {
             kind: kind.into(),
-            account_id: Bytes::copy_from_slice(&[1; 16]),
+            account_id: Bytes::copy_from_slice(address.as_bytes()),
+            tls_reports: address.starts_with("tls@"),
+            alias_post_public: address.starts_with("public@"),
+            smtp_error: if kind == Found::Refused { "550 gone".into() } else { String::new() },
             canonical_address: address,
             over_quota,
             alias_members,
@@ -79,10 +88,16 @@ impl DeliveryService for Store {
     }
 
     async fn assess(&self, request: Request<api::AssessRequest>) -> Result<Response<api::AssessResponse>, Status> {
-        let verdict = |_| api::Verdict {
-            accept: true,
-            mailbox: "Inbox".into(),
-            ..Default::default()
+        let refuses = self.0.lock().refuses.clone();
+        let verdict = |recipient: &api::Recipient| {
+            let refused = refuses.iter().find(|(address, _)| *address == recipient.address);
+            api::Verdict {
+                accept: refused.is_none(),
+                mailbox: "Inbox".into(),
+                smtp_code: refused.map_or(0, |(_, code)| *code),
+                text: "not wanted".into(),
+                ..Default::default()
+            }
         };
         let verdicts = request.into_inner().recipients.iter().map(verdict).collect();
         Ok(Response::new(api::AssessResponse { verdicts }))
@@ -113,14 +128,31 @@ struct Client {
     _stop: ShutdownTrigger,
     shutdown: Shutdown,
     stop: ShutdownTrigger,
+    clock: Clock,
+}
+
+/// What a test wants of its session.
+#[derive(Default)]
+struct Setup {
+    localserve: bool,
+    pedantic: bool,
+    require_starttls: bool,
+    resolver: Option<Arc<dyn Resolver>>,
+    limits: Option<mox_config::ServiceLimits>,
 }
 
 impl Client {
     fn new(localserve: bool) -> Self {
-        Self::with_resolver(localserve, None)
+        Self::with(Setup {
+            localserve,
+            ..Setup::default()
+        })
     }
 
-    fn with_resolver(localserve: bool, resolver: Option<Arc<dyn Resolver>>) -> Self {
+    fn with(setup: Setup) -> Self {
+        let Setup {
+            localserve, resolver, ..
+        } = setup;
         let store = Store::default();
         let routes = Routes::new(DeliveryServiceServer::new(store.clone()));
         let channel = Channel::in_process(routes, Identity::new("smtp-in"));
@@ -132,13 +164,24 @@ impl Client {
         }
         let mut listener = mox_config::Listener::new(vec!["127.0.0.1".parse().unwrap()]);
         listener.smtp_max_message_size = 1_000_000;
+        listener.smtp.require_starttls = setup.require_starttls;
+        config.pedantic = setup.pedantic;
+        // Time goes by a thousand times as fast.
+        let (clock, hand) = Clock::manual(std::time::UNIX_EPOCH + Duration::from_secs(1_800_000_000));
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                hand.advance(Duration::from_secs(1));
+            }
+        });
         let telemetry = Telemetry::detached();
         let shared = Shared {
             store: DeliveryServiceClient::new(channel),
             config: Arc::new(config),
             spool: Budget::new(10_000_000, std::env::temp_dir()),
             resolver,
-            clock: Clock::system(),
+            rates: MessageRates::new(&setup.limits.unwrap_or_else(mox_config::ServiceLimits::none)),
+            clock: clock.clone(),
             metrics: Metrics::register(&telemetry),
             telemetry,
         };
@@ -165,6 +208,7 @@ impl Client {
             _stop: stop.clone(),
             shutdown,
             stop,
+            clock,
         }
     }
 
@@ -200,11 +244,26 @@ impl Client {
             .collect()
     }
 
+    /// With a DNS.
+    fn zoned() -> Self {
+        Self::with(Setup {
+            resolver: Some(zone()),
+            ..Setup::default()
+        })
+    }
+
     /// Past the greeting and EHLO.
     async fn greeted(localserve: bool) -> Self {
         let mut client = Self::new(localserve);
         assert_eq!(client.codes("EHLO client.example\r\n", 2).await, [220, 250]);
         client
+    }
+
+    /// As [`Client::codes`], and the seconds that it took by the session's clock.
+    async fn timed(&mut self, sent: &str, replies: usize) -> (Vec<u16>, u64) {
+        let before = self.clock.unix_millis();
+        let codes = self.codes(sent, replies).await;
+        (codes, ((self.clock.unix_millis() - before) / 1000) as u64)
     }
 
     async fn is_closed(&mut self) -> bool {
@@ -252,9 +311,9 @@ async fn a_message_is_delivered_with_its_trace() {
 #[tokio::test]
 async fn everything_can_be_pipelined() {
     let mut client = Client::greeted(false).await;
-    let all = "MAIL FROM:<>\r\nRCPT TO:<mox@localhost>\r\nRCPT TO:<nobody@localhost>\r\nRCPT TO:<list@localhost>\r\n\
+    let all = "MAIL FROM:<>\r\nRCPT TO:<mox@localhost>\r\nRCPT TO:<nobody@localhost>\r\nRCPT TO:<public@localhost>\r\n\
                RCPT TO:<Postmaster>\r\nDATA\r\n";
-    assert_eq!(client.codes(all, 6).await, [250, 250, 550, 250, 250, 354]);
+    assert_eq!(client.codes(all, 6).await, [250, 250, 250, 250, 250, 354]);
     assert_eq!(
         client.codes("a\r\n.\r\nMAIL FROM:<>\r\nRSET\r\nNOOP\r\n", 4).await,
         [250, 250, 250, 250]
@@ -272,8 +331,8 @@ async fn everything_can_be_pipelined() {
         to,
         [
             pair("mox@localhost", "mox@localhost"),
-            pair("list@localhost", "second@localhost"),
-            pair("postmaster", "postmaster")
+            pair("postmaster", "postmaster"),
+            pair("public@localhost", "second@localhost"),
         ]
     );
     assert!(deliveries[0].prefix.starts_with(b"Return-Path: <>\r\n"));
@@ -285,21 +344,24 @@ async fn recipients_are_refused_for_what_they_are() {
     let mut client = Client::greeted(false).await;
     let replies = client
         .exchange(
-            "RCPT TO:<mox@localhost>\r\nMAIL FROM:<a@b>\r\nRCPT TO:<nobody@localhost>\r\nRCPT TO:<x@other.example>\r\n\
-             RCPT TO:<full@localhost>\r\nRCPT TO:<broken@localhost>\r\nRCPT TO:<mox@[127.0.0.1]>\r\nRCPT TO:<é@localhost>\r\nDATA\r\n",
-            9,
+            "RCPT TO:<mox@localhost>\r\nMAIL FROM:<a@b>\r\nRCPT TO:<refused@localhost>\r\nRCPT TO:<x@other.example>\r\n\
+             RCPT TO:<full@localhost>\r\nRCPT TO:<broken@localhost>\r\nRCPT TO:<mox@[127.0.0.1]>\r\nRCPT TO:<é@localhost>\r\n\
+             RCPT TO:<x@off.example>\r\nDATA\r\nRCPT TO:<nobody@localhost>\r\n",
+            11,
         )
         .await;
     let starts = [
         "503 5.5.1",
         "250 2.1.0",
-        "550 5.1.1",
+        "550 5.2.1 gone",
         "550 5.7.1",
         "452 4.2.2",
         "451 4.3.0",
         "550 5.7.1",
         "550 5.6.7",
+        "450 4.2.1",
         "554 5.5.1",
+        "250 2.1.5",
     ];
     for (reply, start) in replies.iter().zip(starts) {
         assert!(reply.starts_with(start), "{reply} is not {start}");
@@ -391,7 +453,7 @@ async fn order_and_mistakes_have_their_limits() {
     assert!(client.is_closed().await);
     let mut client = Client::greeted(false).await;
     assert_eq!(client.codes("MAIL FROM:<a@b>\r\n", 1).await, [250]);
-    let many = "RCPT TO:<nobody@localhost>\r\n".repeat(50);
+    let many = "RCPT TO:<nobody@elsewhere.example>\r\n".repeat(50);
     assert_eq!(client.codes(&many, 51).await.last(), Some(&421));
     assert!(client.is_closed().await);
 }
@@ -454,7 +516,9 @@ async fn developers_get_every_message_and_the_errors_they_ask_for() {
 fn zone() -> Arc<dyn Resolver> {
     let mut zone = mox_dns::ZoneResolver::parse(
         "example.org MX 10 mx.example.org\nmx.example.org A 192.0.2.1\n192.0.2.1 PTR mx.example.org\n\
-         example.org TXT v=spf1 mx -all\nother.example TXT v=spf1 -all\nslow.example FAIL timeout\n",
+         example.org TXT v=spf1 mx -all\nother.example TXT v=spf1 -all\nother.example A 192.0.2.9\n\
+         slow.example FAIL timeout\nnull.example MX 0 .\nbare.example TXT nothing\nspfslow.example A 192.0.2.9\n\
+         spfslow.example TXT v=spf1 include:slow.example -all\n",
     )
     .unwrap();
     let policy = |text: &str| mox_dns::Record::Txt(text.as_bytes().to_vec());
@@ -465,7 +529,7 @@ fn zone() -> Arc<dyn Resolver> {
 
 /// What the store is told of a message from this address, with this From.
 async fn authenticated(mail_from: &str, from: &str) -> api::DeliverRequest {
-    let mut client = Client::with_resolver(false, Some(zone()));
+    let mut client = Client::zoned();
     client.exchange("EHLO mx.example.org\r\n", 2).await;
     let sent = format!(
         "MAIL FROM:<{mail_from}>\r\nRCPT TO:<mox@localhost>\r\nDATA\r\nAuthentication-Results: localhost; spf=pass\r\n\
@@ -527,9 +591,12 @@ async fn who_pretends_is_found_out() {
     let envelope = authenticated("", "b@nothing.example").await.envelope.unwrap();
     assert_eq!(envelope.mail_from_validation(), Validation::None);
     assert_eq!(envelope.dmarc(), DmarcResult::None);
-    let envelope = authenticated("a@slow.example", "a@slow.example")
+    let envelope = authenticated("a@spfslow.example", "a@spfslow.example")
         .await
         .envelope
         .unwrap();
     assert_eq!(envelope.mail_from_validation(), Validation::Temperror);
 }
+
+mod chunking;
+mod recipients;
