@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, anyhow};
+use mox_proto::control::v1::alias_service_client::AliasServiceClient;
 use mox_proto::control::v1::control_service_client::ControlServiceClient;
 use mox_proto::queue::v1::queue_control_service_client::QueueControlServiceClient;
 use mox_rpc::{Channel, Endpoint, Identity};
@@ -70,6 +71,18 @@ where
     Fut: Future<Output = Result<T, tonic::Status>>,
 {
     call_on(context, |channel| work(QueueControlServiceClient::new(channel)))
+}
+
+/// As [`call`], about aliases.
+///
+/// # Errors
+/// As there.
+pub fn call_alias<T, F, Fut>(context: &Context, work: F) -> Result<T>
+where
+    F: FnOnce(AliasServiceClient<Channel>) -> Fut,
+    Fut: Future<Output = Result<T, tonic::Status>>,
+{
+    call_on(context, |channel| work(AliasServiceClient::new(channel)))
 }
 
 fn call_on<T, F, Fut>(context: &Context, work: F) -> Result<T>

@@ -1,7 +1,6 @@
 //! The commands, one file each.
 
 pub mod backup;
-pub mod cid;
 pub mod config;
 pub mod dkim;
 pub mod dmarc;

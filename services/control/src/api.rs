@@ -68,7 +68,7 @@ impl From<PasswordError> for Status {
 }
 
 /// An argument as the type it should have.
-fn parsed<T>(text: &str) -> Result<T, Status>
+pub(crate) fn parsed<T>(text: &str) -> Result<T, Status>
 where
     T: std::str::FromStr,
     T::Err: std::fmt::Display,
@@ -77,7 +77,7 @@ where
         .map_err(|e: T::Err| Status::invalid_argument(e.to_string()))
 }
 
-fn changed(version: u64) -> Response<ChangeConfigResponse> {
+pub(crate) fn changed(version: u64) -> Response<ChangeConfigResponse> {
     Response::new(ChangeConfigResponse { version })
 }
 
@@ -326,13 +326,6 @@ impl ControlService for Api {
 
     async fn list_queue(&self, request: Request<ListQueueRequest>) -> Result<Response<ListQueueResponse>, Status> {
         self.queue.clone().list(request.into_inner()).await
-    }
-
-    async fn reveal_cid(
-        &self,
-        request: Request<store::RevealCidRequest>,
-    ) -> Result<Response<store::RevealCidResponse>, Status> {
-        self.configuration.store().reveal_cid(request.into_inner()).await
     }
 
     async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {

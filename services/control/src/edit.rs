@@ -1,8 +1,12 @@
 //! Changes to the text of `domains.toml`. Comments and order stay.
 
+mod alias;
+
 use mox_config::{AddressPattern, Dynamic, account_name_problem};
 use mox_types::{Address, Domain, Localpart};
 use toml_edit::{Array, DocumentMut, Item, Table, TableLike, value};
+
+pub use alias::{AliasSettings, find as find_alias};
 
 /// Why a change was not made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -19,6 +19,7 @@
 
 mod admin;
 mod admin_password;
+mod aliases;
 mod api;
 mod config_files;
 mod configuration;
@@ -150,6 +151,7 @@ impl Service {
         Routes::new(ControlServiceServer::new(self.api.clone()))
             .add_service(self.admin.clone().server())
             .add_service(self.queue.clone().server())
+            .add_service(aliases::Aliases::new(Arc::clone(&self.api.configuration)).server())
     }
 
     /// Puts the file into force now, so that services that are started next have it. Answers its version.

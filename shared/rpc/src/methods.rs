@@ -67,7 +67,6 @@ const SERVICES: &[Service] = &[
             ("SetPassword", Unary),
             ("RemoveAccount", Unary),
             ("ListAccounts", Unary),
-            ("RevealCid", Unary),
         ],
     },
     Service {
@@ -240,8 +239,20 @@ const SERVICES: &[Service] = &[
             ("RemoveTlsPublicKey", Unary),
             ("ListLogins", Unary),
             ("ListQueue", Unary),
-            ("RevealCid", Unary),
             ("Status", Unary),
+        ],
+    },
+    Service {
+        name: "mox.control.v1.AliasService",
+        callers: &["cli", "web"],
+        methods: &[
+            ("ListAliases", Unary),
+            ("GetAlias", Unary),
+            ("AddAlias", Unary),
+            ("UpdateAlias", Unary),
+            ("RemoveAlias", Unary),
+            ("AddAliasAddresses", Unary),
+            ("RemoveAliasAddresses", Unary),
         ],
     },
     // Answered by every process.

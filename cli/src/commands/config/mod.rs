@@ -1,5 +1,6 @@
 //! `mox config …`
 
+pub mod alias;
 pub mod change;
 pub mod describe;
 pub mod dnsrecords;
