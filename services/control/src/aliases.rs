@@ -35,7 +35,9 @@ impl Aliases {
 
     fn in_force(&self) -> Result<Arc<InForce>, Status> {
         let in_force = self.configuration.in_force();
-        in_force.ok_or_else(|| Status::unavailable("no configuration is in force yet: see the log for errors in domains.toml"))
+        in_force.ok_or_else(|| {
+            Status::unavailable("no configuration is in force yet: see the log for errors in domains.toml")
+        })
     }
 }
 
@@ -72,7 +74,9 @@ impl AliasService for Aliases {
         };
         let aliases = settings.aliases.iter();
         Ok(Response::new(ListAliasesResponse {
-            aliases: aliases.map(|(localpart, alias)| shown(localpart, &domain, alias)).collect(),
+            aliases: aliases
+                .map(|(localpart, alias)| shown(localpart, &domain, alias))
+                .collect(),
         }))
     }
 
@@ -93,7 +97,9 @@ impl AliasService for Aliases {
             allow_msg_from: set(request.allow_msg_from),
         };
         tracing::info!(%address, "adding an alias");
-        let change = self.configuration.change(move |edit| edit.add_alias(&address, &members, settings));
+        let change = self
+            .configuration
+            .change(move |edit| edit.add_alias(&address, &members, settings));
         Ok(changed(change.await?))
     }
 
@@ -109,7 +115,9 @@ impl AliasService for Aliases {
             return Err(Status::invalid_argument("name at least one setting to change"));
         }
         tracing::info!(%address, "changing an alias");
-        let change = self.configuration.change(move |edit| edit.update_alias(&address, settings));
+        let change = self
+            .configuration
+            .change(move |edit| edit.update_alias(&address, settings));
         Ok(changed(change.await?))
     }
 
@@ -124,7 +132,9 @@ impl AliasService for Aliases {
         let request = request.into_inner();
         let (address, members): (Address, _) = (parsed(&request.address)?, addresses(&request.addresses)?);
         tracing::info!(%address, ?members, "adding addresses to an alias");
-        let change = self.configuration.change(move |edit| edit.add_members(&address, &members));
+        let change = self
+            .configuration
+            .change(move |edit| edit.add_members(&address, &members));
         Ok(changed(change.await?))
     }
 
@@ -132,7 +142,9 @@ impl AliasService for Aliases {
         let request = request.into_inner();
         let (address, members): (Address, _) = (parsed(&request.address)?, addresses(&request.addresses)?);
         tracing::info!(%address, ?members, "removing addresses from an alias");
-        let change = self.configuration.change(move |edit| edit.remove_members(&address, &members));
+        let change = self
+            .configuration
+            .change(move |edit| edit.remove_members(&address, &members));
         Ok(changed(change.await?))
     }
 }

@@ -13,7 +13,10 @@ use crate::transaction::Transaction;
 pub(crate) fn message(message: &[u8], transaction: &Transaction, pedantic: bool) -> Result<(), Reply> {
     let header = &message[..mox_message::header_end(message)];
     if header.len() > limits::HEADER_BYTES {
-        let text = format!("the header of a message may have at most {} bytes", limits::HEADER_BYTES);
+        let text = format!(
+            "the header of a message may have at most {} bytes",
+            limits::HEADER_BYTES
+        );
         return Err(Reply::new(552, (3, 4), text));
     }
     if mox_message::received_count(header) > limits::HOPS {
@@ -57,7 +60,17 @@ fn violation(message: &[u8], header: &[u8], transaction: &Transaction) -> Option
     if count("Date") != 1 {
         return Some("the message must have one Date field");
     }
-    let single = ["Sender", "Reply-To", "To", "Cc", "Bcc", "Message-ID", "In-Reply-To", "References", "Subject"];
+    let single = [
+        "Sender",
+        "Reply-To",
+        "To",
+        "Cc",
+        "Bcc",
+        "Message-ID",
+        "In-Reply-To",
+        "References",
+        "Subject",
+    ];
     if single.iter().any(|name| count(name) > 1) {
         return Some("the message has a field twice that may be there once");
     }
@@ -72,13 +85,18 @@ mod tests {
 
     fn code(text: &str, params: MailParams, pedantic: bool) -> u16 {
         let transaction = Transaction::new(None, params);
-        message(text.as_bytes(), &transaction, pedantic).err().map_or(250, |r| r.code)
+        message(text.as_bytes(), &transaction, pedantic)
+            .err()
+            .map_or(250, |r| r.code)
     }
 
     #[test]
     fn headers_are_bounded() {
         let header = |bytes: usize| format!("X: {}\r\n\r\nbody\r\n", "x".repeat(bytes));
-        assert_eq!(code(&header(limits::HEADER_BYTES - 10), MailParams::default(), false), 250);
+        assert_eq!(
+            code(&header(limits::HEADER_BYTES - 10), MailParams::default(), false),
+            250
+        );
         assert_eq!(code(&header(limits::HEADER_BYTES), MailParams::default(), false), 552);
         let endless = "a: b\r\n".repeat(limits::HEADER_BYTES / 6 + 1);
         assert_eq!(code(&endless, MailParams::default(), false), 552);
@@ -102,14 +120,30 @@ mod tests {
             (format!("{good}\r\né\r\n"), MailParams::default(), true),
             (format!("{good}\r\né\r\n"), eight_bit(), false),
             (format!("{good}\r\na\0b\r\n"), MailParams::default(), true),
-            (format!("{good}\r\n{}\r\n", "x".repeat(998)), MailParams::default(), false),
-            (format!("{good}\r\n{}\r\n", "x".repeat(999)), MailParams::default(), true),
+            (
+                format!("{good}\r\n{}\r\n", "x".repeat(998)),
+                MailParams::default(),
+                false,
+            ),
+            (
+                format!("{good}\r\n{}\r\n", "x".repeat(999)),
+                MailParams::default(),
+                true,
+            ),
             (format!("{good}From: c@d\r\n\r\nhi\r\n"), MailParams::default(), true),
-            (format!("{good}To: c@d\r\nTo: e@f\r\n\r\nhi\r\n"), MailParams::default(), true),
+            (
+                format!("{good}To: c@d\r\nTo: e@f\r\n\r\nhi\r\n"),
+                MailParams::default(),
+                true,
+            ),
             ("From: a@b\r\n\r\nhi\r\n".to_owned(), MailParams::default(), true),
             ("Subject: a\r\n\r\nhi\r\n".to_owned(), MailParams::default(), true),
         ] {
-            assert_eq!(code(&text, params.clone(), true), if refused { 554 } else { 250 }, "{text}");
+            assert_eq!(
+                code(&text, params.clone(), true),
+                if refused { 554 } else { 250 },
+                "{text}"
+            );
             assert_eq!(code(&text, params, false), 250, "{text}");
         }
     }

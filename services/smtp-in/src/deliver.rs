@@ -179,7 +179,11 @@ impl Incoming<'_> {
         let content = content(self.shared, message).await?;
         let verdicts = self.assess(&content, &recipients).await?;
         let longest = verdicts.iter().map(|v| v.delay_milliseconds).max().unwrap_or(0);
-        let reason = verdicts.iter().find(|v| v.accept).or(verdicts.first()).map(|v| v.reason.clone());
+        let reason = verdicts
+            .iter()
+            .find(|v| v.accept)
+            .or(verdicts.first())
+            .map(|v| v.reason.clone());
         let mut outcome = Outcome {
             reason: reason.unwrap_or_default(),
             delay: Duration::from_millis(longest.into()),
@@ -236,11 +240,7 @@ impl Incoming<'_> {
         Ok((!found.canonical_address.is_empty()).then_some(found.canonical_address))
     }
 
-    async fn assess(
-        &self,
-        content: &Content,
-        recipients: &[transaction::Recipient],
-    ) -> Result<Vec<Verdict>, Status> {
+    async fn assess(&self, content: &Content, recipients: &[transaction::Recipient]) -> Result<Vec<Verdict>, Status> {
         let assess = AssessRequest {
             envelope: Some(self.envelope.clone()),
             content: Some(content.clone()),
@@ -279,7 +279,13 @@ impl Incoming<'_> {
         (verdict.accept || !mailbox.is_empty()).then(|| Delivery {
             recipient: Some(self.recipient(recipient)),
             mailbox: mailbox.clone(),
-            prefix: trace::prefix(self.transaction, &recipient.account, &self.findings.header, self.received).into(),
+            prefix: trace::prefix(
+                self.transaction,
+                &recipient.account,
+                &self.findings.header,
+                self.received,
+            )
+            .into(),
             flags: None,
             reason: verdict.reason.clone(),
             forwarded: verdict.forward,
@@ -358,7 +364,10 @@ fn answer(kept: &DeliverResponse, copies: &[(usize, Delivery)]) -> (Reply, usize
         return (failed.clone(), delivered);
     }
     let refusal = outcomes.refusal().cloned();
-    (refusal.unwrap_or_else(|| Reply::new(250, (6, 0), "delivered")), delivered)
+    (
+        refusal.unwrap_or_else(|| Reply::new(250, (6, 0), "delivered")),
+        delivered,
+    )
 }
 
 fn seconds(shared: &Shared) -> i64 {

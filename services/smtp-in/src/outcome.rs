@@ -34,7 +34,10 @@ impl Outcomes {
     /// A copy was refused. One that may be taken later counts before one that never is.
     pub(crate) fn refuse(&mut self, rcpt: usize, reply: Reply) {
         let refused = &mut self.rcpts.entry(rcpt).or_default().refused;
-        if refused.as_ref().is_none_or(|known| known.is_permanent() && reply.is_temporary()) {
+        if refused
+            .as_ref()
+            .is_none_or(|known| known.is_permanent() && reply.is_temporary())
+        {
             *refused = Some(reply);
         }
     }
@@ -76,7 +79,11 @@ mod tests {
         let mut outcomes = Outcomes::of(vec![(0, reply(550))]);
         assert_eq!(outcomes.refusal().map(|r| r.code), Some(550));
         outcomes.refuse(1, reply(451));
-        assert_eq!(outcomes.refusal().map(|r| r.code), Some(451), "the client may try again");
+        assert_eq!(
+            outcomes.refusal().map(|r| r.code),
+            Some(451),
+            "the client may try again"
+        );
         outcomes.serve(2);
         assert_eq!(outcomes.refusal(), None);
         let failed: Vec<_> = outcomes.failed().map(|(rcpt, r)| (rcpt, r.code)).collect();

@@ -56,7 +56,9 @@ pub(crate) async fn is_believable(session: &mut Session) -> bool {
     // In developer's mode nobody is asked.
     let Some(resolver) = &shared.resolver else { return true };
     let client = Client::of(session);
-    let Some(transaction) = &session.transaction else { return false };
+    let Some(transaction) = &session.transaction else {
+        return false;
+    };
     let known = transaction.spf.as_ref().map(|verdict| verdict.outcome);
     let outcome = match known {
         Some(outcome) => outcome,

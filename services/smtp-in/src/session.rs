@@ -209,7 +209,11 @@ impl Session {
         let place = Arc::clone(&self.place);
         let transaction = self.transaction.is_some();
         if !transaction && self.started.elapsed() > limits::SESSION_TIME {
-            return Err(Stop::Reply(Reply::new(421, (4, 2), "the session is too long, connect again")));
+            return Err(Stop::Reply(Reply::new(
+                421,
+                (4, 2),
+                "the session is too long, connect again",
+            )));
         }
         let connection = self.connection()?;
         // Between transactions the session ends as soon as the server is to stop. Within one, the client may finish,

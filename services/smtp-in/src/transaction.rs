@@ -143,7 +143,6 @@ impl Transaction {
     }
 }
 
-
 pub(crate) fn unknown() -> Reply {
     // RFC 3463 §3.2: X.1.1, bad destination mailbox address.
     Reply::new(550, (1, 1), "no such recipient here")
@@ -193,7 +192,10 @@ mod tests {
         let (recipients, refused) = transaction.recipients(poster);
         let by = |r: &Recipient| format!("{} {}", transaction.rcpts[r.rcpt].rcpt_to, r.account.address);
         let detail = |(_, r): &(usize, Reply)| r.enhanced.map_or(0, |e| e.2);
-        (recipients.iter().map(by).collect(), refused.iter().map(detail).collect())
+        (
+            recipients.iter().map(by).collect(),
+            refused.iter().map(detail).collect(),
+        )
     }
 
     #[test]
@@ -213,9 +215,18 @@ mod tests {
         let members = &["a1", "a2"];
         assert_eq!(copies(vec![list(members, false)], None), (vec![], vec![2]));
         assert_eq!(copies(vec![list(members, false)], Some("b1")), (vec![], vec![2]));
-        assert_eq!(copies(vec![list(members, false)], Some("a1")), (vec!["list a2".into()], vec![]));
-        assert_eq!(copies(vec![list(members, true)], Some("a1")), (vec!["list a2".into()], vec![]));
-        assert_eq!(copies(vec![list(&["a1"], false)], Some("a1")), (vec!["list a1".into()], vec![]));
+        assert_eq!(
+            copies(vec![list(members, false)], Some("a1")),
+            (vec!["list a2".into()], vec![])
+        );
+        assert_eq!(
+            copies(vec![list(members, true)], Some("a1")),
+            (vec!["list a2".into()], vec![])
+        );
+        assert_eq!(
+            copies(vec![list(&["a1"], false)], Some("a1")),
+            (vec!["list a1".into()], vec![])
+        );
         // Who is addressed besides is not kept from their copy.
         let both = vec![list(members, false), direct("a1")];
         assert_eq!(copies(both, None), (vec!["a1 a1".into()], vec![2]));
@@ -224,7 +235,10 @@ mod tests {
     #[test]
     fn unknown_addresses_are_refused_at_the_end() {
         let nobody = || rcpt("x", Who::Nobody);
-        assert_eq!(copies(vec![nobody(), direct("a1")], None), (vec!["a1 a1".into()], vec![1]));
+        assert_eq!(
+            copies(vec![nobody(), direct("a1")], None),
+            (vec!["a1 a1".into()], vec![1])
+        );
         assert_eq!(copies(vec![nobody(), nobody()], None), (vec![], vec![1]));
     }
 }

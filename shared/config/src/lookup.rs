@@ -222,7 +222,8 @@ impl Dynamic {
     /// Whether reports about TLS are to be sent to an address, as a lookup answers it: about a domain, or about this host.
     #[must_use]
     pub fn takes_tls_reports(&self, address: &Address) -> bool {
-        let same = |localpart: &Localpart| localpart.as_str().to_lowercase() == address.localpart.as_str().to_lowercase();
+        let same =
+            |localpart: &Localpart| localpart.as_str().to_lowercase() == address.localpart.as_str().to_lowercase();
         let of_domain = self.domains.iter().any(|(name, domain)| {
             let reports = domain.tlsrpt.iter();
             reports
@@ -230,7 +231,10 @@ impl Dynamic {
                 .any(|r| same(&r.localpart))
         });
         let host = self.host.as_ref().filter(|h| h.hostnames.contains(&address.domain));
-        of_domain || host.and_then(|h| h.tls_rpt.as_ref()).is_some_and(|t| same(&t.localpart))
+        of_domain
+            || host
+                .and_then(|h| h.tls_rpt.as_ref())
+                .is_some_and(|t| same(&t.localpart))
     }
 
     /// The addresses of an account, catch-alls left out.

@@ -179,7 +179,11 @@ mod tests {
         assert_eq!(check("192.0.2.1", 0, MINUTE / 2), Err(Over { what: "messages" }));
         assert_eq!(check("192.0.2.2", 0, MINUTE / 2), Ok(()));
         rates.count_at(ip("192.0.2.2"), 10, start);
-        assert_eq!(check("192.0.2.3", 0, MINUTE / 2), Err(Over { what: "messages" }), "a fourth of the /26");
+        assert_eq!(
+            check("192.0.2.3", 0, MINUTE / 2),
+            Err(Over { what: "messages" }),
+            "a fourth of the /26"
+        );
         assert_eq!(check("192.0.2.64", 0, MINUTE / 2), Ok(()), "of the next /26");
         assert_eq!(check("192.0.2.1", 900, MINUTE), Ok(()), "a new minute");
         assert_eq!(check("192.0.2.1", 970, MINUTE), Err(Over { what: "bytes" }));

@@ -157,7 +157,10 @@ mod tests {
     fn chunks_are_taken_as_they_are() {
         for piece in [1, 2, 3, 100] {
             let read = |chunks: &[&[u8]]| decode(Lines::Strict, chunks, piece);
-            assert_eq!(read(&[b"a\r\n.\r\n", b"..b\r\n"]), (b"a\r\n.\r\n..b\r\n".to_vec(), None));
+            assert_eq!(
+                read(&[b"a\r\n.\r\n", b"..b\r\n"]),
+                (b"a\r\n.\r\n..b\r\n".to_vec(), None)
+            );
             assert_eq!(read(&[b"a\r", b"\nb\r\n"]), (b"a\r\nb\r\n".to_vec(), None));
             assert_eq!(read(&[b"", b"a", b""]), (b"a\r\n".to_vec(), None));
             assert_eq!(read(&[b"a\r"]), (b"a\r\n".to_vec(), None));

@@ -101,7 +101,10 @@ impl Share {
 
     /// Gives all memory back.
     pub(crate) fn let_go(&mut self) {
-        self.budget.0.held.fetch_sub(std::mem::take(&mut self.held), Ordering::Relaxed);
+        self.budget
+            .0
+            .held
+            .fetch_sub(std::mem::take(&mut self.held), Ordering::Relaxed);
     }
 
     pub(crate) fn budget(&self) -> u64 {

@@ -18,8 +18,8 @@ mod file;
 use std::io;
 use std::ops::Deref;
 
-pub use budget::{Budget, MEMORY_TOTAL_BYTES};
 use budget::Share;
+pub use budget::{Budget, MEMORY_TOTAL_BYTES};
 use bytes::Bytes;
 use file::{Mapped, SpoolFile};
 

@@ -4,9 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use clap::ArgMatches;
-use mox_proto::control::v1::{
-    Alias, AliasAddressesRequest, GetAliasRequest, ListAliasesRequest, UpdateAliasRequest,
-};
+use mox_proto::control::v1::{Alias, AliasAddressesRequest, GetAliasRequest, ListAliasesRequest, UpdateAliasRequest};
 use serde_json::json;
 
 use crate::command::{Command, flag, option, parameter, text};
@@ -20,7 +18,12 @@ fn addresses() -> clap::Arg {
 }
 
 fn given(matches: &ArgMatches) -> Vec<String> {
-    matches.get_many::<String>("addresses").into_iter().flatten().cloned().collect()
+    matches
+        .get_many::<String>("addresses")
+        .into_iter()
+        .flatten()
+        .cloned()
+        .collect()
 }
 
 fn as_json(alias: &Alias) -> serde_json::Value {
@@ -128,8 +131,16 @@ pub const UPDATE: Command = Command {
     arguments: || {
         vec![
             parameter("alias"),
-            option("postpublic", "false|true", "Whether anybody or only members can write to it."),
-            option("listmembers", "false|true", "Whether members can see who the others are."),
+            option(
+                "postpublic",
+                "false|true",
+                "Whether anybody or only members can write to it.",
+            ),
+            option(
+                "listmembers",
+                "false|true",
+                "Whether members can see who the others are.",
+            ),
             option(
                 "allowmsgfrom",
                 "false|true",

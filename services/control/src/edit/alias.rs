@@ -1,6 +1,6 @@
 //! Changes to lists of addresses.
 
-use mox_config::{Alias, AddressPattern};
+use mox_config::{AddressPattern, Alias};
 use mox_types::{Address, Domain, Localpart};
 use toml_edit::{Array, Item, Table, TableLike, value};
 
@@ -22,10 +22,7 @@ pub struct AliasSettings {
 ///
 /// # Errors
 /// If there is none.
-pub fn find<'c>(
-    config: &'c mox_config::Dynamic,
-    address: &Address,
-) -> Result<(&'c Localpart, &'c Alias), EditError> {
+pub fn find<'c>(config: &'c mox_config::Dynamic, address: &Address) -> Result<(&'c Localpart, &'c Alias), EditError> {
     let domain = config.domains.get(&address.domain);
     let found = domain.and_then(|domain| {
         let wanted = address.localpart.as_str();
@@ -59,7 +56,9 @@ impl Edit<'_> {
         }
         self.free_address(&AddressPattern::Address(address.clone()))?;
         if members.is_empty() {
-            return Err(EditError::Invalid(format!("alias {address} needs an address that it leads to")));
+            return Err(EditError::Invalid(format!(
+                "alias {address} needs an address that it leads to"
+            )));
         }
         let mut added = Array::new();
         for member in members {
@@ -108,7 +107,9 @@ impl Edit<'_> {
         let listed = addresses(self.alias(address)?, address)?;
         for member in members {
             if listed.iter().any(|known| is(known, member)) {
-                return Err(EditError::Exists(format!("{member} is an address of alias {address} already")));
+                return Err(EditError::Exists(format!(
+                    "{member} is an address of alias {address} already"
+                )));
             }
             listed.push(member.to_string());
         }
@@ -150,7 +151,10 @@ impl Edit<'_> {
     /// The table of a list.
     fn alias(&mut self, address: &Address) -> Result<&mut dyn TableLike, EditError> {
         let (domain, localpart) = self.written_alias(address)?;
-        below(self.document.as_table_mut(), &["domains", &domain, "aliases", &localpart])
+        below(
+            self.document.as_table_mut(),
+            &["domains", &domain, "aliases", &localpart],
+        )
     }
 
     /// The keys of a list as they are written, which may be in another form than they are printed.
@@ -163,7 +167,8 @@ impl Edit<'_> {
             .and_then(|domains| domains.get(&domain)?.get("aliases")?.as_table_like());
         let written = aliases.and_then(|aliases| {
             let mut keys = aliases.iter().map(|(key, _)| key);
-            keys.find(|key| key.parse().as_ref() == Ok(localpart)).map(str::to_owned)
+            keys.find(|key| key.parse().as_ref() == Ok(localpart))
+                .map(str::to_owned)
         });
         Ok((domain, written.unwrap_or_else(|| localpart.to_string())))
     }
@@ -280,14 +285,19 @@ domain = "example.org"
         let none = AliasSettings::default();
         let add = |alias: &str, members: &[&str]| {
             let members: Vec<Address> = members.iter().map(|m| at(m)).collect();
-            edited(|e| e.add_alias(&at(alias), &members, none)).unwrap_err().to_string()
+            edited(|e| e.add_alias(&at(alias), &members, none))
+                .unwrap_err()
+                .to_string()
         };
         for (error, part) in [
             (add("TEAM@example.org", &["a@example.org"]), "is there already"),
             (add("a@example.org", &["b@example.org"]), "address of account a"),
             (add("new@example.org", &[]), "needs an address"),
             (add("new@example.org", &["c@example.org"]), "no account has"),
-            (add("new@example.org", &["a@example.org", "a@example.org"]), "given twice"),
+            (
+                add("new@example.org", &["a@example.org", "a@example.org"]),
+                "given twice",
+            ),
             (add("new@other.example", &["a@example.org"]), "no domain"),
         ] {
             assert!(error.contains(part), "{error}");
@@ -300,7 +310,13 @@ domain = "example.org"
             edited(|e| e.remove_alias(&at("x@example.org"))).unwrap_err(),
         ];
         let text: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        assert!(text[0].contains("would have no addresses") && text[1].contains("is no address"), "{text:?}");
-        assert!(text[2].contains("already") && text[3].contains("there is no alias"), "{text:?}");
+        assert!(
+            text[0].contains("would have no addresses") && text[1].contains("is no address"),
+            "{text:?}"
+        );
+        assert!(
+            text[2].contains("already") && text[3].contains("there is no alias"),
+            "{text:?}"
+        );
     }
 }

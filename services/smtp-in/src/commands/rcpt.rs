@@ -39,7 +39,10 @@ pub(super) async fn run(
         return Ok(Reply::new(503, (5, 1), "the message is being sent with BDAT"));
     }
     if transaction.rcpts.len() >= limits::RECIPIENTS {
-        return Ok(too_many(format!("a message may have at most {} recipients", limits::RECIPIENTS)));
+        return Ok(too_many(format!(
+            "a message may have at most {} recipients",
+            limits::RECIPIENTS
+        )));
     }
     let shared = Arc::clone(&session.place.shared);
     let localserve = shared.config.localserve.as_ref().map(|l| l.address.to_string());
@@ -210,7 +213,11 @@ fn configured(smtp_error: &str) -> Reply {
         Some((Ok(enhanced), rest)) => (Some(enhanced), rest),
         _ => (None, text),
     };
-    let text = if text.is_empty() { "no mail is taken for this recipient" } else { text };
+    let text = if text.is_empty() {
+        "no mail is taken for this recipient"
+    } else {
+        text
+    };
     match enhanced {
         Some(_) => Reply {
             code,
@@ -230,7 +237,10 @@ mod tests {
         assert_eq!(configured("421 4.2.1 not now").to_string(), "421 4.2.1 not now");
         assert_eq!(configured("550 no longer used").to_string(), "550 5.2.1 no longer used");
         for code in ["nonsense", "550"] {
-            assert_eq!(configured(code).to_string(), "550 5.2.1 no mail is taken for this recipient");
+            assert_eq!(
+                configured(code).to_string(),
+                "550 5.2.1 no mail is taken for this recipient"
+            );
         }
     }
 }

@@ -62,7 +62,11 @@ impl DeliveryService for Store {
             account_id: Bytes::copy_from_slice(address.as_bytes()),
             tls_reports: address.starts_with("tls@"),
             alias_post_public: address.starts_with("public@"),
-            smtp_error: if kind == Found::Refused { "550 gone".into() } else { String::new() },
+            smtp_error: if kind == Found::Refused {
+                "550 gone".into()
+            } else {
+                String::new()
+            },
             canonical_address: address,
             over_quota,
             alias_members,

@@ -25,7 +25,10 @@ fn delivered(client: &Client) -> (Vec<String>, Vec<(String, u32)>) {
     };
     let to = |d: &api::Delivery| d.recipient.clone().unwrap().address;
     let told = |f: &api::FailedRecipient| (f.rcpt_to.clone(), f.smtp_code);
-    (request.deliveries.iter().map(to).collect(), request.failed.iter().map(told).collect())
+    (
+        request.deliveries.iter().map(to).collect(),
+        request.failed.iter().map(told).collect(),
+    )
 }
 
 #[tokio::test]
@@ -65,10 +68,15 @@ async fn one_recipient_for_who_is_not_known_to_be_the_sender() {
         assert_eq!(client.codes(&begin(mail_from, &both), 3).await, codes, "{mail_from}");
         assert_eq!(client.codes(&data("x@example.org"), 2).await, [354, 250]);
         let (to, told) = delivered(&client);
-        assert_eq!((to.len(), told.len()), (codes.iter().filter(|c| **c == 250).count() - 1, 0));
+        assert_eq!(
+            (to.len(), told.len()),
+            (codes.iter().filter(|c| **c == 250).count() - 1, 0)
+        );
     }
     // Whoever they are: nothing is learned by it.
-    let replies = client.exchange(&begin("a@other.example", &["mox", "nobody", "full"]), 4).await;
+    let replies = client
+        .exchange(&begin("a@other.example", &["mox", "nobody", "full"]), 4)
+        .await;
     assert!(replies[2..].iter().all(|r| r.starts_with("452 4.5.3")), "{replies:?}");
 }
 
@@ -82,10 +90,17 @@ async fn senders_that_could_get_no_answer_are_refused() {
         ("a@slow.example", "451 4.4.3"),
         ("a@other.example", "250"),
     ] {
-        let replies = client.exchange(&format!("MAIL FROM:<{mail_from}>\r\nRSET\r\n"), 2).await;
+        let replies = client
+            .exchange(&format!("MAIL FROM:<{mail_from}>\r\nRSET\r\n"), 2)
+            .await;
         assert!(replies[0].starts_with(start), "{mail_from}: {replies:?}");
     }
-    assert_eq!(client.codes("MAIL FROM:<a@[192.0.2.1]>\r\nRSET\r\nMAIL FROM:<>\r\n", 3).await, [250; 3]);
+    assert_eq!(
+        client
+            .codes("MAIL FROM:<a@[192.0.2.1]>\r\nRSET\r\nMAIL FROM:<>\r\n", 3)
+            .await,
+        [250; 3]
+    );
 }
 
 #[tokio::test]
@@ -98,11 +113,20 @@ async fn the_sender_is_told_of_those_who_got_nothing() {
     let (to, told) = delivered(&client);
     assert_eq!(to, ["mox@localhost"]);
     let failed = |to: &str, code| (format!("{to}@localhost"), code);
-    assert_eq!(told, [failed("nobody", 550), failed("second", 550), failed("third", 451)]);
+    assert_eq!(
+        told,
+        [failed("nobody", 550), failed("second", 550), failed("third", 451)]
+    );
     // If nobody gets it, the reply says so; that it may work later, if it may for one.
-    assert_eq!(client.codes(&begin("a@example.org", &["second", "nobody"]), 3).await, [250; 3]);
+    assert_eq!(
+        client.codes(&begin("a@example.org", &["second", "nobody"]), 3).await,
+        [250; 3]
+    );
     assert_eq!(client.codes(&data("a@example.org"), 2).await, [354, 550]);
-    assert_eq!(client.codes(&begin("a@example.org", &["second", "third"]), 3).await, [250; 3]);
+    assert_eq!(
+        client.codes(&begin("a@example.org", &["second", "third"]), 3).await,
+        [250; 3]
+    );
     assert_eq!(client.codes(&data("a@example.org"), 2).await, [354, 451]);
     assert_eq!(delivered(&client).0, Vec::<String>::new());
 }
@@ -114,7 +138,13 @@ async fn lists_are_for_members_that_are_who_they_say() {
         ("list", "a@example.org", "a@example.org", 550, vec![]),
         // Says to be a member, and is not.
         ("list", "a@example.org", "mox@localhost", 550, vec![]),
-        ("public", "a@example.org", "a@example.org", 250, vec!["mox@localhost", "second@localhost"]),
+        (
+            "public",
+            "a@example.org",
+            "a@example.org",
+            250,
+            vec!["mox@localhost", "second@localhost"],
+        ),
     ] {
         assert_eq!(client.codes(&begin(mail_from, &[list]), 2).await, [250; 2]);
         assert_eq!(client.codes(&data(from), 2).await, [354, code], "{list} {from}");
@@ -148,7 +178,12 @@ async fn tls_is_required_but_for_reports_about_it() {
     assert_eq!(client.codes(&sent, 3).await, [250, 530, 250]);
     assert_eq!(client.codes(&data("a@b.example"), 2).await, [354, 250]);
     assert_eq!(delivered(&client).0, ["tls@localhost"]);
-    assert_eq!(client.codes(&format!("{}DATA\r\n", begin("a@b.example", &["mox"])), 3).await, [250, 530, 554]);
+    assert_eq!(
+        client
+            .codes(&format!("{}DATA\r\n", begin("a@b.example", &["mox"])), 3)
+            .await,
+        [250, 530, 554]
+    );
 }
 
 #[tokio::test]
@@ -201,5 +236,9 @@ async fn pedantry_is_a_setting() {
     assert_eq!(client.codes("EHLO x.example\r\n", 2).await, [220, 250]);
     assert_eq!(client.codes("MAIL FROM: <a@b.example>\r\n", 1).await, [501]);
     assert_eq!(client.codes(&begin("a@b.example", &["mox"]), 2).await, [250; 2]);
-    assert_eq!(client.codes(&data("a@b.example"), 2).await, [354, 554], "it has no date");
+    assert_eq!(
+        client.codes(&data("a@b.example"), 2).await,
+        [354, 554],
+        "it has no date"
+    );
 }

@@ -38,7 +38,13 @@ async fn queued(world: &World) -> Vec<(Entry, String)> {
 async fn one_notification_comes_with_the_delivery() {
     let mut world = World::new(0).await;
     let (contents, accounts) = (world.delivery.contents.clone(), world.mail.accounts().clone());
-    let queue = Queue::new(world.db.clone(), contents, accounts, Bus::in_process(), Arc::new(|| NOW * 1000));
+    let queue = Queue::new(
+        world.db.clone(),
+        contents,
+        accounts,
+        Bus::in_process(),
+        Arc::new(|| NOW * 1000),
+    );
     world.delivery = world.delivery.notifying(queue);
     let content = message("hello", "world");
     let mut request = deliver(&content, vec![world.to("a", "", b"")]);
@@ -55,7 +61,10 @@ async fn one_notification_comes_with_the_delivery() {
     let [(entry, text)] = told.as_slice() else {
         panic!("{told:?}")
     };
-    assert_eq!((entry.mail_from.as_str(), entry.recipient.as_str()), ("", "Sender@remote.example"));
+    assert_eq!(
+        (entry.mail_from.as_str(), entry.recipient.as_str()),
+        ("", "Sender@remote.example")
+    );
     assert!(entry.dsn && entry.account == "b");
     for part in [
         "Reporting-MTA: dns; mail.example.org",
