@@ -262,6 +262,7 @@ impl<'a> Edit<'a> {
     fn insert_account(&mut self, account: &str, address: &Address) -> Result<(), EditError> {
         let table = below(self.document.as_table_mut(), &["accounts", account])?;
         table.insert("domain", value(address.domain.to_string()));
+        defaults(self.document.as_table_mut(), account)?;
         let destinations = below(self.document.as_table_mut(), &["accounts", account, "destinations"])?;
         destinations.insert(&address.to_string(), Item::Table(Table::new()));
         Ok(())
@@ -368,6 +369,29 @@ impl<'a> Edit<'a> {
             }
         }
     }
+}
+
+/// What a new account begins with: a filter that learns from its user, and a place for what is refused.
+fn defaults(document: &mut Table, account: &str) -> Result<(), EditError> {
+    let table = below(document, &["accounts", account])?;
+    table.insert("rejects_mailbox", value("Rejects"));
+    table.insert("no_custom_password", value(true));
+    let section = below(document, &["accounts", account, "subject_pass"])?;
+    section.insert("period", value("12h"));
+    let section = below(document, &["accounts", account, "automatic_junk_flags"])?;
+    section.insert("enabled", value(true));
+    section.insert("junk_mailbox_regexp", value("^(junk|spam)"));
+    let neutral = "^(inbox|neutral|postmaster|dmarc|tlsrpt|rejects)";
+    section.insert("neutral_mailbox_regexp", value(neutral));
+    let section = below(document, &["accounts", account, "junk_filter"])?;
+    section.insert("threshold", value(0.95));
+    let section = below(document, &["accounts", account, "junk_filter", "params"])?;
+    section.insert("onegrams", value(true));
+    section.insert("max_power", value(0.01));
+    section.insert("top_words", value(10));
+    section.insert("ignore_words", value(0.1));
+    section.insert("rare_words", value(2));
+    Ok(())
 }
 
 /// The table at a path, made if it is not there. Tables with nothing but tables in them get no line of their own.

@@ -1,5 +1,6 @@
 //! From a message that was received to one that is kept: upload, assess, deliver.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -17,38 +18,40 @@ use tonic::{Code, Status};
 use crate::analyze::{self, Client, Findings};
 use crate::commands::rcpt;
 use crate::outcome::Outcomes;
-use crate::session::{Session, Stop};
+use crate::session::{Place, Session, Stop};
 use crate::transaction::{self, Transaction, Who};
-use crate::{Shared, foreign, limits, trace};
+use crate::{Shared, decision, foreign, limits, trace};
 
 /// Delivers to all recipients, and answers what to say to the client.
 pub(crate) async fn run(session: &mut Session, transaction: &Transaction, message: Message) -> Result<Reply, Stop> {
     if transaction.rcpts.iter().all(|rcpt| matches!(rcpt.who, Who::Nobody)) {
         return nobody(session, transaction).await;
     }
-    let shared = &session.place.shared;
+    let place = Arc::clone(&session.place);
+    let shared = &place.shared;
     let client = Client::of(session);
     let findings = analyze::analyze(shared.resolver.as_ref(), &client, transaction, &message).await;
     shared.metrics.authenticated(&findings);
     let received = trace::received(session, transaction, findings.iprev_names.first().map(String::as_str));
     let looped = looped(&message, transaction);
-    let message = foreign::remove(&message.bytes(), &session.place.hostname);
+    let message = foreign::remove(&message.bytes(), &place.hostname);
     let size = (message.len() + received.len() + findings.header.len()) as u64;
     let incoming = Incoming {
+        place: &place,
         shared,
-        hostname: &session.place.hostname,
         transaction,
         envelope: envelope(session, transaction, &findings),
         findings: &findings,
         received: &received,
         size,
     };
-    let outcome = match incoming.keep(message, looped).await {
+    let outcome = match incoming.keep(session, message, looped).await {
         Ok(kept) => kept,
-        Err(status) => {
+        Err(Failed::Store(status)) => {
             tracing::error!(error = %status, size, "message not delivered");
             Outcome::of(reply_to(&status))
         }
+        Err(Failed::Session(stop)) => return Err(stop),
     };
     let remote = session.info.remote.ip();
     let (mail_from, recipients) = (transaction.reverse_path(), transaction.rcpts.len());
@@ -56,18 +59,15 @@ pub(crate) async fn run(session: &mut Session, transaction: &Transaction, messag
         reply,
         delivered,
         reason,
-        delay,
+        detail,
         unwanted,
     } = outcome;
     if reply.is_success() {
-        tracing::info!(%remote, mail_from, recipients, delivered, size, reason, "delivered");
+        tracing::info!(%remote, mail_from, recipients, delivered, size, reason, detail, "delivered");
     } else {
-        tracing::info!(%remote, mail_from, recipients, size, reason, %reply, "not delivered");
+        tracing::info!(%remote, mail_from, recipients, size, reason, detail, %reply, "not delivered");
     }
     session.suspicious |= unwanted;
-    if !delay.is_zero() {
-        session.pause(delay.min(limits::DELAY)).await?;
-    }
     Ok(reply)
 }
 
@@ -83,13 +83,27 @@ async fn nobody(session: &mut Session, transaction: &Transaction) -> Result<Repl
     Ok(reply)
 }
 
+/// Why there is no outcome.
+enum Failed {
+    /// The store can't do its part.
+    Store(Status),
+    /// The client is gone.
+    Session(Stop),
+}
+
+impl From<Status> for Failed {
+    fn from(status: Status) -> Self {
+        Self::Store(status)
+    }
+}
+
 /// What became of a message.
 struct Outcome {
     reply: Reply,
     delivered: usize,
     reason: String,
-    /// Before it is told.
-    delay: Duration,
+    /// What the reason is about.
+    detail: String,
     /// It was refused for what it is.
     unwanted: bool,
 }
@@ -100,7 +114,7 @@ impl Outcome {
             reply,
             delivered: 0,
             reason: String::new(),
-            delay: Duration::ZERO,
+            detail: String::new(),
             unwanted: false,
         }
     }
@@ -144,14 +158,15 @@ fn envelope(session: &Session, transaction: &Transaction, findings: &Findings) -
         dmarc: findings.dmarc.into(),
         dmarc_policy: findings.dmarc_policy.into(),
         iprev_failed: findings.iprev_failed,
+        first_time_delay_milliseconds: decision::first_time_delay(&session.place),
         ..Envelope::default()
     }
 }
 
 /// A message with all that is known of it.
 struct Incoming<'a> {
+    place: &'a Place,
     shared: &'a Shared,
-    hostname: &'a str,
     transaction: &'a Transaction,
     envelope: Envelope,
     findings: &'a Findings,
@@ -160,7 +175,7 @@ struct Incoming<'a> {
 }
 
 impl Incoming<'_> {
-    async fn keep(self, message: Bytes, looped: Vec<usize>) -> Result<Outcome, Status> {
+    async fn keep(self, session: &mut Session, message: Bytes, looped: Vec<usize>) -> Result<Outcome, Failed> {
         let poster = self.poster(&message).await?;
         let (mut recipients, mut refused) = self.transaction.recipients(poster.as_deref());
         recipients.retain(|recipient| !looped.contains(&recipient.rcpt));
@@ -177,20 +192,22 @@ impl Incoming<'_> {
             });
         }
         let content = content(self.shared, message).await?;
-        let verdicts = self.assess(&content, &recipients).await?;
-        let longest = verdicts.iter().map(|v| v.delay_milliseconds).max().unwrap_or(0);
-        let reason = verdicts
-            .iter()
-            .find(|v| v.accept)
-            .or(verdicts.first())
-            .map(|v| v.reason.clone());
+        let mut verdicts = self.assess(&content, &recipients).await?;
+        decision::ask_blocklists(self.place, session.info.remote.ip(), &mut verdicts).await;
+        let shown = verdicts.iter().find(|v| v.accept).or(verdicts.first());
+        let (reason, detail) = shown.map(|v| (v.reason.clone(), v.detail.clone())).unwrap_or_default();
         let mut outcome = Outcome {
-            reason: reason.unwrap_or_default(),
-            delay: Duration::from_millis(longest.into()),
+            reason,
+            detail,
             ..Outcome::of(Reply::new(250, (6, 0), "delivered"))
         };
         for (recipient, verdict) in recipients.iter().zip(&verdicts) {
             self.shared.metrics.verdict(verdict.accept, &verdict.reason);
+            let rcpt_to = &self.transaction.rcpts[recipient.rcpt].rcpt_to;
+            let Verdict {
+                accept, reason, detail, ..
+            } = verdict;
+            tracing::debug!(rcpt_to, accept, reason, detail, "decided");
             match verdict.accept {
                 true => outcomes.serve(recipient.rcpt),
                 false => outcomes.refuse(recipient.rcpt, refusal(verdict)),
@@ -204,12 +221,21 @@ impl Incoming<'_> {
             .zip(&verdicts)
             .filter_map(|(recipient, verdict)| Some((recipient.rcpt, self.delivery(recipient, verdict)?)))
             .collect();
+        // Before it is kept: until then, whoever gives up has achieved nothing.
+        let delay = verdicts.iter().map(|v| v.delay_milliseconds).max().unwrap_or(0);
+        if delay > 0 {
+            let delay = Duration::from_millis(delay.into()).min(limits::DELAY);
+            session.pause(delay).await.map_err(Failed::Session)?;
+        }
         let kept = match copies.is_empty() {
             true => None,
             false => Some(self.deliver(content, &copies, self.notification(&outcomes)).await),
         };
         // A copy among the rejects is a courtesy: whether it is kept makes no difference to the sender.
         if let Some(refusal) = refusal {
+            if let Some(Err(error)) = kept {
+                tracing::warn!(%error, "keeping a copy of a message that is refused");
+            }
             outcome.reply = refusal;
             return Ok(outcome);
         }
@@ -276,21 +302,19 @@ impl Incoming<'_> {
         } else {
             &verdict.rejects_mailbox
         };
+        let found = [&self.findings.header, decision::field(verdict).as_bytes()].concat();
         (verdict.accept || !mailbox.is_empty()).then(|| Delivery {
             recipient: Some(self.recipient(recipient)),
             mailbox: mailbox.clone(),
-            prefix: trace::prefix(
-                self.transaction,
-                &recipient.account,
-                &self.findings.header,
-                self.received,
-            )
-            .into(),
+            prefix: trace::prefix(self.transaction, &recipient.account, &found, self.received).into(),
             flags: None,
             reason: verdict.reason.clone(),
+            detail: verdict.detail.clone(),
             forwarded: verdict.forward,
+            forwarder: verdict.forwarder.clone(),
             list: verdict.list,
             reject: !verdict.accept,
+            accepted_reject: verdict.accepted_reject,
         })
     }
 
@@ -333,7 +357,7 @@ impl Incoming<'_> {
             deliveries: copies.iter().map(|(_, delivery)| delivery.clone()).collect(),
             received: seconds(self.shared),
             failed,
-            reporting_host: self.hostname.to_owned(),
+            reporting_host: self.place.hostname.clone(),
         };
         let kept = repeat(|| {
             let (mut store, request) = (self.shared.store.clone(), request.clone());

@@ -5,7 +5,8 @@
 //!
 //! **Owns** nothing durable: a message is in its spool until the store has it, within one budget of bytes.
 //!
-//! **Calls** the store: `DeliveryService`. It can deliver, and read nothing. It asks DNS about who sends.
+//! **Calls** the store: `DeliveryService`. It can deliver, and read nothing. It asks DNS about who sends, and blocklists
+//! about a client whose message would be accepted otherwise.
 //!
 //! **Trusts** no client: lines, errors, recipients, sizes and times have bounds (`limits.rs` here and in `mox-smtp`).
 //! Lines end in CRLF and messages in CRLF.CRLF, or they are refused: there is nothing to smuggle. What is sent behind
@@ -23,8 +24,10 @@
 //! special localparts make errors: see `localserve.rs`.
 
 mod analyze;
+mod blocklists;
 mod check;
 mod commands;
+mod decision;
 mod deliver;
 mod foreign;
 mod incoming;
@@ -48,6 +51,7 @@ use mox_spool::Budget;
 use mox_telemetry::Telemetry;
 use tokio::task::JoinSet;
 
+use crate::blocklists::Blocklists;
 use crate::metrics::Metrics;
 use crate::session::{Place, Session};
 
@@ -78,6 +82,7 @@ struct Shared {
     spool: Budget,
     /// None in developer's mode: nobody is asked.
     resolver: Option<Arc<dyn Resolver>>,
+    blocklists: Blocklists,
     /// What networks send.
     rates: MessageRates,
     clock: Clock,
@@ -119,6 +124,7 @@ impl Service {
             resolver,
             rates,
             config: deps.static_config,
+            blocklists: Blocklists::default(),
             clock: deps.clock,
             metrics: Metrics::register(&deps.telemetry),
             telemetry: deps.telemetry,

@@ -347,6 +347,32 @@ async fn references_are_checked_both_ways() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_history_of_senders_is_checked_both_ways() {
+    let judge = async |world: &World| {
+        let sender = mox_proto::delivery::v1::Validation::Strict.into();
+        world.change_message(4, |m| m.msg_from_validation = sender).await;
+        let mut row = world.row(4).await;
+        row.flags |= mox_proto::mail::v1::Flag::Junk as u32;
+        let key = keys::row(world.account, world.inbox, 4);
+        world.put(key, row.encode_to_vec()).await;
+    };
+    let world = World::new().await;
+    judge(&world).await;
+    world.expect("is not in the history of its sender", true).await;
+
+    let world = World::new().await;
+    let id = world.message(4).await.0;
+    let key = keys::history(world.account, 1, &[7; 16], 1000, id);
+    world.put(key, &b"123456789"[..]).await;
+    world.expect("has a message that does not belong there", true).await;
+
+    let world = World::new().await;
+    let id = world.message(4).await.0;
+    world.put(keys::reject(world.account, &[7; 16]), id.to_bytes()).await;
+    world.expect("leads to a copy that is not one", true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_queue_is_checked() {
     let world = World::new().await;
     world.delete(keys::queue_state(1)).await;

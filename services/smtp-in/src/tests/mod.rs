@@ -184,6 +184,7 @@ impl Client {
             config: Arc::new(config),
             spool: Budget::new(10_000_000, std::env::temp_dir()),
             resolver,
+            blocklists: Blocklists::default(),
             rates: MessageRates::new(&setup.limits.unwrap_or_else(mox_config::ServiceLimits::none)),
             clock: clock.clone(),
             metrics: Metrics::register(&telemetry),

@@ -10,6 +10,7 @@ mod changes;
 mod create;
 mod error;
 mod flags;
+pub mod history;
 mod hub;
 mod index;
 mod ingest;

@@ -62,6 +62,13 @@ impl JunkRules {
         self.account().is_some_and(|account| account.junk_filter.is_some())
     }
 
+    /// The mailbox for copies of what is refused, and whether old ones stay there; None if no copies are kept.
+    #[must_use]
+    pub fn rejects(&self) -> Option<(&str, bool)> {
+        let account = self.account().filter(|account| !account.rejects_mailbox.is_empty())?;
+        Some((&account.rejects_mailbox, account.keep_rejects))
+    }
+
     /// How a message in a mailbox is to be flagged; None: as it is.
     fn judgement(&self, mailbox: &Mailbox) -> Option<u32> {
         if mailbox

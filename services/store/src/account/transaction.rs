@@ -5,7 +5,8 @@
 //! that one that fails leaves nothing behind.
 //!
 //! Every change of a message's flags, mailbox or existence goes through [`AccountTx::insert_row`],
-//! [`AccountTx::update_row`] and [`AccountTx::delete_row`]: they keep the counters, the change log and the index.
+//! [`AccountTx::update_row`] and [`AccountTx::delete_row`]: they keep the counters, the change log, the index and, when
+//! the operation ends, the history of senders ([`super::history`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -18,6 +19,7 @@ use prost::Message as _;
 
 use super::AccountError;
 use super::flags::Wanted;
+use super::history;
 use super::index::{Delta, IndexRow};
 use super::names;
 use super::ranges;
@@ -80,6 +82,8 @@ pub struct AccountTx {
     saved: Option<Saved>,
     modseq: Option<u64>,
     changes: Noted,
+    /// Messages that were judged, or are no longer, in the operation.
+    pub(super) judged: history::Changes,
 }
 
 impl AccountTx {
@@ -104,6 +108,7 @@ impl AccountTx {
             saved: None,
             modseq: None,
             changes: Noted::default(),
+            judged: history::Changes::default(),
         }
     }
 
@@ -141,6 +146,7 @@ impl AccountTx {
         self.journal.clear();
         self.modseq = None;
         self.changes = Noted::default();
+        self.judged = history::Changes::default();
         self.saved = Some(Saved {
             state: self.state.clone(),
             conditions: self.extra.conditions.len(),
@@ -468,6 +474,7 @@ impl AccountTx {
         })?;
         self.state.record.size += row.size;
         self.state.record.messages += 1;
+        self.judged.note(&row.message_id, 0, row.flags);
         self.put(keys::row(self.account(), mailbox, uid), row.encode_to_vec());
         self.note(mailbox, uid, Some(&row));
         Ok(uid)
@@ -487,6 +494,7 @@ impl AccountTx {
         row.modseq = self.modseq();
         if (old.flags ^ row.flags) & JUDGEMENT != 0 {
             self.train(&row.message_id);
+            self.judged.note(&row.message_id, old.flags, row.flags);
         }
         self.edit(mailbox, |m| {
             m.counts.remove(old.flags, old.size);
@@ -515,6 +523,7 @@ impl AccountTx {
     /// If the mailbox is gone.
     pub fn delete_row(&mut self, mailbox: MailboxId, uid: u32, old: &record::Row) -> Result<(), AccountError> {
         self.edit(mailbox, |m| m.counts.remove(old.flags, old.size))?;
+        self.judged.note(&old.message_id, old.flags, 0);
         let record = &mut self.state.record;
         record.size = record.size.saturating_sub(old.size);
         record.messages = record.messages.saturating_sub(1);

@@ -473,7 +473,15 @@ async fn plan(txs: &mut [AccountTx], jobs: Vec<Job>, now: i64) -> (Vec<Planned>,
         }
         txs.iter_mut().for_each(AccountTx::begin);
         let starts: Vec<usize> = txs.iter().map(AccountTx::conditions).collect();
-        match job.op.plan(txs).await {
+        let mut result = job.op.plan(txs).await;
+        for tx in txs.iter_mut() {
+            if result.is_ok()
+                && let Err(error) = tx.settle_history().await
+            {
+                result = Err(error);
+            }
+        }
+        match result {
             Ok(result) => {
                 if let (Some(key), Some(tx)) = (&job.key, txs.first_mut()) {
                     let kept = idempotency::keep(now, &key.digest, &result);

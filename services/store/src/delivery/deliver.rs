@@ -1,24 +1,28 @@
 //! Delivering: one commit for all recipients of a transaction.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 
 use bytes::Bytes;
 use mox_proto::delivery::v1 as api;
 use mox_proto::record::v1 as record;
 use mox_types::AccountId;
 use prost::Message as _;
+use ring::digest;
 use tonic::Status;
 
 use super::notice::Notice;
+use super::sender::{mark_forwarded, of_envelope, split};
 use super::{Delivery, RECIPIENTS_MAX, check_recipients, is_upload};
 use crate::account::ops::{self, NewMessage};
-use crate::account::{AccountError, Key, Wanted, canonical, find_thread, ingest};
+use crate::account::{AccountError, Key, SEEN, Wanted, canonical, find_thread, ingest};
 use crate::idempotency;
+use crate::junk::MESSAGE_BYTES;
 use crate::mail::{KEY_BYTES, of_content};
 
 /// Most bytes of the header fields that are put above a content.
 const PREFIX_MAX: usize = 64 << 10;
+/// Bytes of what a copy among the rejects is known by.
+const REJECT_DIGEST: usize = 16;
 /// Scope of smtp-in's keys.
 const SCOPE: &[u8] = b"d";
 
@@ -55,6 +59,7 @@ impl Delivery {
             None => self.contents.bytes(staged.id()).await?,
         };
         let read = ingest(bytes.clone()).await?;
+        let digest = digest_of(read.facts.message_id.as_deref(), &bytes);
         let envelope = request.envelope.unwrap_or_default();
         let notice = Notice {
             mail_from: envelope.mail_from.clone(),
@@ -92,16 +97,18 @@ impl Delivery {
                 rcpt_to_localpart: localpart,
                 rcpt_to_domain: domain,
                 list: common.list || delivery.list,
-                reject: delivery.reject,
-                forward: delivery.forwarded,
+                reject: delivery.reject || delivery.accepted_reject,
                 reason: delivery.reason,
+                reason_detail: delivery.detail,
                 ..common.clone()
             };
             if delivery.forwarded {
-                // The previous hop is the forwarder, whose names say nothing about the sender: they are kept apart, so
-                // that they gain or lose no reputation by it.
-                message.original_ehlo = std::mem::take(&mut message.ehlo);
-                message.original_dkim_domains = std::mem::take(&mut message.dkim_domains);
+                mark_forwarded(&mut message, &delivery.forwarder);
+            }
+            let mut flags = Wanted::new(&delivery.flags.unwrap_or_default())?;
+            if delivery.accepted_reject {
+                // It is there, and asks for no attention.
+                flags.bits |= SEEN;
             }
             deliveries.push(ops::Delivery {
                 account,
@@ -111,9 +118,10 @@ impl Delivery {
                     &delivery.mailbox
                 })?,
                 destined: delivery.reject.then(|| crate::account::INBOX.to_owned()),
+                digest: digest.clone(),
                 message: NewMessage {
                     record: message,
-                    flags: Wanted::new(&delivery.flags.unwrap_or_default())?,
+                    flags,
                     computed: computed.clone(),
                     thread: find_thread(self.accounts.db(), account, &read.facts).await?,
                     content: staged.clone(),
@@ -134,77 +142,19 @@ impl Delivery {
     }
 }
 
-/// Adds what the SMTP transaction says to what the content says.
-fn of_envelope(envelope: &api::Envelope, content: record::Message) -> record::Message {
-    let (mail_from_localpart, mail_from_domain) = split(&envelope.mail_from);
-    let (from_localpart, from_domain) = match envelope.msg_from.as_str() {
-        "" => (content.msg_from_localpart.clone(), content.msg_from_domain.clone()),
-        from => split(from),
-    };
-    let [network1, network2, network3] = networks(&envelope.remote_ip);
-    record::Message {
-        remote_ip: envelope.remote_ip.clone(),
-        remote_ip_network1: network1,
-        remote_ip_network2: network2,
-        remote_ip_network3: network3,
-        ehlo: envelope.ehlo.clone(),
-        mail_from: envelope.mail_from.clone(),
-        mail_from_localpart,
-        mail_from_domain,
-        msg_from_localpart: from_localpart,
-        msg_from_domain: from_domain,
-        msg_from_org_domain: envelope.msg_from_org_domain.clone(),
-        ehlo_validation: envelope.ehlo_validation,
-        mail_from_validation: envelope.mail_from_validation,
-        msg_from_validation: envelope.msg_from_validation,
-        dkim_domains: envelope.dkim_domains.clone(),
-        dsn: envelope.dsn || (content.dsn && envelope.mail_from.is_empty()),
-        tls_version: envelope.tls_version.clone(),
-        tls_cipher: envelope.tls_cipher.clone(),
-        requiretls: envelope.requiretls,
-        cid: envelope.cid,
-        ..content
+/// By what a copy of a message among the rejects is known when it is sent again: its Message-ID, or its bytes.
+fn digest_of(message_id: Option<&str>, content: &[u8]) -> Bytes {
+    let mut context = digest::Context::new(&digest::SHA256);
+    match message_id {
+        Some(id) => {
+            context.update(b"i");
+            context.update(id.as_bytes());
+        }
+        None => {
+            context.update(b"c");
+            context.update(&content.len().to_be_bytes());
+            context.update(&content[..content.len().min(MESSAGE_BYTES)]);
+        }
     }
-}
-
-/// Localpart and domain of an address as given; a localpart alone has no domain.
-fn split(address: &str) -> (String, String) {
-    let (localpart, domain) = address.rsplit_once('@').unwrap_or((address, ""));
-    (localpart.to_owned(), domain.to_lowercase())
-}
-
-/// The networks that an address's reputation is kept by: the address itself (or what one subscriber of IPv6 has), and
-/// two wider ones.
-fn networks(ip: &str) -> [String; 3] {
-    let network = |ip: IpAddr, v4: u32, v6: u32| match ip {
-        IpAddr::V4(ip) => std::net::Ipv4Addr::from(u32::from(ip) & (u32::MAX << (32 - v4))).to_string(),
-        IpAddr::V6(ip) => std::net::Ipv6Addr::from(u128::from(ip) & (u128::MAX << (128 - v6))).to_string(),
-    };
-    match ip.parse::<IpAddr>().map(|ip| ip.to_canonical()) {
-        Ok(ip) => [network(ip, 32, 64), network(ip, 26, 48), network(ip, 21, 32)],
-        Err(_) => Default::default(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn networks_are_cut() {
-        assert_eq!(networks("192.0.2.201"), ["192.0.2.201", "192.0.2.192", "192.0.0.0"]);
-        assert_eq!(networks("::ffff:192.0.2.201")[0], "192.0.2.201");
-        assert_eq!(
-            networks("2001:db8:1:2:3::4"),
-            ["2001:db8:1:2::", "2001:db8:1::", "2001:db8::"]
-        );
-        assert_eq!(networks(""), ["", "", ""]);
-    }
-
-    #[test]
-    fn addresses_are_split() {
-        assert_eq!(split("\"a@b\"@C.example"), ("\"a@b\"".into(), "c.example".into()));
-        assert_eq!(split("postmaster"), ("postmaster".into(), String::new()));
-        assert_eq!(split(""), (String::new(), String::new()));
-    }
+    Bytes::copy_from_slice(&context.finish().as_ref()[..REJECT_DIGEST])
 }

@@ -7,18 +7,24 @@ mod assess;
 mod deliver;
 mod lookup;
 mod notice;
+mod sender;
 
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
+use bytes::Bytes;
 use futures::StreamExt as _;
 use mox_proto::delivery::v1 as api;
 use mox_proto::delivery::v1::delivery_service_server::DeliveryService;
 use mox_proto::mail::v1 as mail;
 use tonic::{Request, Response, Status, Streaming};
 
+pub use self::assess::Jitter;
 use crate::account::Accounts;
 use crate::content::Contents;
+use crate::junk::Junk;
 use crate::queue::Queue;
 use crate::registry::Registry;
 
@@ -35,6 +41,10 @@ pub struct Delivery {
     registry: Registry,
     /// Where notifications to senders are put.
     queue: Option<Queue>,
+    junk: Junk,
+    /// In place of the one that only this store knows.
+    jitter: Option<Arc<Jitter>>,
+    secret: Arc<tokio::sync::OnceCell<Bytes>>,
 }
 
 impl Delivery {
@@ -42,10 +52,22 @@ impl Delivery {
     #[must_use]
     pub fn new(accounts: Accounts, contents: Contents, registry: Registry) -> Self {
         Self {
+            junk: Junk::new(accounts.clone(), contents.clone(), registry.clone()),
             accounts,
             contents,
             registry,
             queue: None,
+            jitter: None,
+            secret: Arc::default(),
+        }
+    }
+
+    /// With a known jitter of the threshold for junk, for tests.
+    #[must_use]
+    pub fn with_jitter(self, jitter: Arc<Jitter>) -> Self {
+        Self {
+            jitter: Some(jitter),
+            ..self
         }
     }
 

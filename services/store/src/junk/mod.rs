@@ -9,6 +9,7 @@ mod message;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,7 +31,7 @@ use crate::keys;
 use crate::registry::Registry;
 
 /// Bytes of a message that are looked at: its text is at the beginning.
-const MESSAGE_BYTES: usize = 1 << 20;
+pub const MESSAGE_BYTES: usize = 1 << 20;
 /// Messages learned from in one commit.
 const BATCH: usize = 16;
 /// Rows looked at in one step.
@@ -54,6 +55,43 @@ pub struct Judgement {
     pub score: Score,
     /// The probability from which on the account takes a message for junk.
     pub threshold: f64,
+    /// How many messages it learned from.
+    pub learned: mox_junk::Totals,
+}
+
+/// A message that filters look at: its tokens are made once for all accounts that count the same runs of words.
+#[derive(Default)]
+pub struct Looked {
+    start: Bytes,
+    tokens: tokio::sync::Mutex<BTreeMap<u32, Arc<Tokens>>>,
+}
+
+impl Looked {
+    /// Of a message, of which the first MiB is looked at. The fields above the content may be left out: they have no
+    /// tokens.
+    #[must_use]
+    pub fn new(message: Bytes) -> Self {
+        Self {
+            start: message.slice(..message.len().min(MESSAGE_BYTES)),
+            tokens: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// What is looked at.
+    #[must_use]
+    pub fn start(&self) -> &Bytes {
+        &self.start
+    }
+
+    async fn tokens(&self, grams: u32) -> Result<Arc<Tokens>, AccountError> {
+        let mut made = self.tokens.lock().await;
+        if let Some(tokens) = made.get(&grams) {
+            return Ok(Arc::clone(tokens));
+        }
+        let tokens = Arc::new(tokens_of(self.start.clone(), Grams::from_bits(grams)).await?);
+        made.insert(grams, Arc::clone(&tokens));
+        Ok(tokens)
+    }
 }
 
 /// The filters. Cheap to clone.
@@ -279,12 +317,11 @@ impl Junk {
         Ok(filter.unwrap_or_default())
     }
 
-    /// What an account's filter says about a message; None if it has none, or it knows too little. To decide about
-    /// delivery: prefix and content, of which the first MiB is looked at.
+    /// What an account's filter says about a message; None if it has none, or it knows too little.
     ///
     /// # Errors
     /// If the store fails.
-    pub async fn judge(&self, account: AccountId, message: Bytes) -> Result<Option<Judgement>, AccountError> {
+    pub async fn judge(&self, account: AccountId, message: &Looked) -> Result<Option<Judgement>, AccountError> {
         let Some(settings) = self.settings(account) else {
             return Ok(None);
         };
@@ -296,8 +333,7 @@ impl Junk {
         if filter.version != mox_junk::VERSION || filter.junk == 0 || filter.notjunk == 0 {
             return Ok(None);
         }
-        let start = message.slice(..message.len().min(MESSAGE_BYTES));
-        let tokens = tokens_of(start, Grams::from_bits(filter.grams)).await?;
+        let tokens = message.tokens(filter.grams).await?;
         let wanted = tokens.as_slice().iter();
         let keys = wanted.map(|t| keys::junk_word(account, filter.generation, t)).collect();
         let values = reader.get_many(keys).await?;
@@ -316,6 +352,7 @@ impl Junk {
         Ok(Some(Judgement {
             score: mox_junk::score(&params, totals, known),
             threshold: settings.threshold,
+            learned: totals,
         }))
     }
 }

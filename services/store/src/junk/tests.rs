@@ -1,5 +1,8 @@
 //! That a filter knows exactly what the flagged messages teach, whatever happened on the way there.
 
+mod bogofilter;
+mod corpus;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -289,7 +292,7 @@ impl World {
 
     async fn score(&self, text: &str) -> Option<f64> {
         let message = Bytes::from(format!("Subject: {text}\r\n\r\n{text}\r\n"));
-        let judgement = self.junk.judge(self.account, message).await.unwrap();
+        let judgement = self.junk.judge(self.account, &Looked::new(message)).await.unwrap();
         judgement.map(|judgement| judgement.score.probability)
     }
 

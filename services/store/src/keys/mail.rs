@@ -325,3 +325,46 @@ pub fn parse_training(key: &[u8]) -> Option<(AccountId, MessageId)> {
         message => Some((account, MessageId::try_from(message).ok()?)),
     }
 }
+
+// Who sent what the account's user judged, and what was rejected.
+
+/// Messages flagged junk or not junk, by who sent them: `h`, kind, digest, time, message.
+pub const TABLE_HISTORY: u8 = b'h';
+/// Copies among the rejects: `x`, digest of what they are known by.
+pub const TABLE_REJECTS: u8 = b'x';
+
+/// Bytes of a digest of somebody who sends.
+pub const SENDER_DIGEST: usize = 16;
+
+/// A judged message of a sender; later ones come first. The value is that of [`crate::account::history`].
+#[must_use]
+pub fn history(account: AccountId, kind: u8, digest: &[u8; SENDER_DIGEST], received: i64, id: MessageId) -> Bytes {
+    history_of(account, kind, digest)
+        .u64(!u64::try_from(received).unwrap_or(0))
+        .raw(id.as_bytes())
+        .build()
+}
+
+/// The judged messages of a sender that were received at a time or later, the latest first.
+#[must_use]
+pub fn history_since(account: AccountId, kind: u8, digest: &[u8; SENDER_DIGEST], since: i64) -> Range<Bytes> {
+    let all = history_of(account, kind, digest).prefix();
+    let last = history_of(account, kind, digest).u64(!u64::try_from(since).unwrap_or(0));
+    all.start..last.prefix().end
+}
+
+fn history_of(account: AccountId, kind: u8, digest: &[u8; SENDER_DIGEST]) -> Builder {
+    Builder::account(account, TABLE_HISTORY).u8(kind).raw(digest)
+}
+
+/// The message in a key of [`history`].
+#[must_use]
+pub fn parse_history(key: &[u8]) -> Option<MessageId> {
+    MessageId::try_from(key.get(key.len().checked_sub(16)?..)?).ok()
+}
+
+/// A copy among the rejects: the value is the message's id.
+#[must_use]
+pub fn reject(account: AccountId, digest: &[u8]) -> Bytes {
+    Builder::account(account, TABLE_REJECTS).raw(digest).build()
+}

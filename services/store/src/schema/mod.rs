@@ -13,6 +13,7 @@
 
 mod lists;
 mod recipients;
+mod senders;
 mod subjects;
 
 use std::path::Path;
@@ -28,6 +29,9 @@ use prost::Message as _;
 use crate::engine::{Commit, Db, EngineError, Limit, Order, Snapshot};
 use crate::keys;
 
+#[cfg(test)]
+pub(crate) use self::senders::enter as enter_senders;
+
 /// What the names of folders with copies from before migrations begin with, in the folder of the store.
 pub(crate) const COPY_PREFIX: &str = "before-schema-";
 /// How long a copy is kept: long enough to notice that something is amiss.
@@ -36,7 +40,8 @@ pub const COPY_KEPT: Duration = Duration::from_secs(14 * 24 * 3600);
 /// The shape that this program reads and writes.
 const VERSION: u32 = 3;
 /// The oldest version that a program must know to use data of this shape. Programs of version 1 would drop, from what
-/// they change, all that later ones added to it; those of version 2 would leave what they enqueue out of the lists.
+/// they change, all that later ones added to it; those of version 2 would leave what they enqueue out of the
+/// lists, and what they flag out of the history of senders.
 const OLDEST: u32 = 3;
 
 /// A step from one version to the next.
@@ -65,6 +70,11 @@ const MIGRATIONS: &[Migration] = &[
         to: 3,
         what: "letting the queue be filtered and sorted",
         run: |db| Box::pin(lists::enter(db)),
+    },
+    Migration {
+        to: 3,
+        what: "letting flagged messages be found by who sent them, for reputation",
+        run: |db| Box::pin(senders::enter(db)),
     },
 ];
 
@@ -256,7 +266,7 @@ mod tests {
             assert!(error.contains("shape 9") && error.contains("newer version"), "{error}");
         }
         // A newer shape that programs of this one can use.
-        set(&db, &[0, 0, 0, 2, 0, 0, 0, 9]).await;
+        set(&db, &[0, 0, 0, 3, 0, 0, 0, 9]).await;
         bring_up().await.unwrap();
         for value in [&b"x"[..], &[0, 0, 0, 0]] {
             set(&db, value).await;

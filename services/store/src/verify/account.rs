@@ -55,6 +55,7 @@ impl Verifier<'_> {
         self.derived(about, id).await?;
         self.found_by(about, id, keys::TABLE_MESSAGE_IDS).await?;
         self.found_by(about, id, keys::TABLE_SUBJECTS).await?;
+        self.senders(about, id).await?;
         self.log(about, &state).await?;
         // Last, since rows may have come or gone.
         let tally = self.tally(&state).await?;

@@ -1,9 +1,9 @@
 //! `mox verifydata`: checks all that a stopped store keeps, and puts right what can be.
 //!
 //! Every record is read, and every reference between records is followed both ways: registrations and accounts;
-//! mailboxes, rows, messages, what was computed from them, Message-IDs; counters; contents with their chunks, checksums
-//! and references; the outgoing queue. Tables that are derived and rebuilt by their owners (the search index, sessions,
-//! logins) are left to them.
+//! mailboxes, rows, messages, what was computed from them, Message-IDs; the history of senders; counters; contents with
+//! their chunks, checksums and references; the outgoing queue. Tables that are derived and rebuilt by their owners (the
+//! search index, sessions, logins) are left to them.
 //!
 //! With `fix`, what can be derived from what is whole is derived again. What is lost is told and left as it is.
 
@@ -12,6 +12,7 @@ mod contents;
 mod files;
 mod queue;
 mod rows;
+mod senders;
 
 use std::ops::Range;
 

@@ -10,6 +10,7 @@ use mox_proto::record::v1::message::Training;
 use mox_types::{AccountId, MailboxId, MessageId};
 use prost::Message as _;
 
+use super::rejects;
 use crate::account::{
     AccountError, AccountTx, Op, SEEN, Thread, Wanted, is_sent, lesson, read_rows, record_recipients, threads,
 };
@@ -165,6 +166,8 @@ pub struct Delivery {
     pub mailbox: String,
     /// For a rejected message: where it would have gone, canonical.
     pub destined: Option<String>,
+    /// By what a copy of it among the rejects is known.
+    pub digest: Bytes,
     /// Each with its own prefix, and one content for all.
     pub message: NewMessage,
 }
@@ -184,7 +187,16 @@ impl Deliver {
         self.deliveries.iter().map(|d| d.account).collect()
     }
 
-    async fn one(tx: &mut AccountTx, delivery: &Delivery, introduce: bool) -> Result<MessageId, AccountError> {
+    /// Answers with the message's id, and whether it is a new one.
+    async fn one(tx: &mut AccountTx, delivery: &Delivery, introduce: bool) -> Result<(MessageId, bool), AccountError> {
+        if delivery.destined.is_some() {
+            if let Some(id) = rejects::find(tx, &delivery.mailbox, &delivery.digest).await? {
+                return Ok((id, false));
+            }
+            rejects::tidy(tx, &delivery.mailbox).await?;
+        } else {
+            rejects::withdraw(tx, &delivery.digest).await?;
+        }
         tx.check_quota(delivery.message.record.size)?;
         let (mailbox, created) = tx.ensure_mailbox(&delivery.mailbox)?;
         for name in &created {
@@ -196,11 +208,16 @@ impl Deliver {
             .as_ref()
             .and_then(|name| Some(tx.state().named(name)?.id));
         match destined {
-            None => Ok(delivery.message.add_one_of(tx, mailbox, introduce).await?.1),
-            Some(destined) => {
+            None if delivery.destined.is_none() => {
+                Ok((delivery.message.add_one_of(tx, mailbox, introduce).await?.1, true))
+            }
+            destined => {
                 let mut message = delivery.message.clone();
-                message.record.mailbox_destined_id = destined.to_bytes();
-                Ok(message.add_one_of(tx, mailbox, introduce).await?.1)
+                message.record.mailbox_destined_id = destined.map(|id| id.to_bytes()).unwrap_or_default();
+                message.record.reject_digest.clone_from(&delivery.digest);
+                let id = message.add_one_of(tx, mailbox, introduce).await?.1;
+                rejects::enter(tx, &delivery.digest, id);
+                Ok((id, true))
             }
         }
     }
@@ -216,8 +233,8 @@ impl Op for Deliver {
         for delivery in &self.deliveries {
             let place = places.get(&delivery.account).ok_or(AccountError::AccountGone)?;
             results.push(match Self::one(&mut accounts[*place], delivery, !introduced).await {
-                Ok(id) => {
-                    introduced = true;
+                Ok((id, new)) => {
+                    introduced |= new;
                     DeliveryResult {
                         delivered: true,
                         message_id: id.to_bytes(),

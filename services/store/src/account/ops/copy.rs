@@ -121,6 +121,7 @@ fn copy_one(
     row.saved = tx.now;
     row.flags = tx.flags_in(destination, row.flags, false);
     message.set_trained(Training::None);
+    message.reject_digest = Bytes::new();
     if lesson(row.flags) != Training::None {
         tx.train(&row.message_id);
     }

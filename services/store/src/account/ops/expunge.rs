@@ -3,12 +3,13 @@
 use bytes::Bytes;
 use mox_proto::mail::v1::{ExpungeResponse, UidRange};
 use mox_proto::record::v1 as record;
+use mox_proto::record::v1::message::Training;
 use mox_types::{ContentId, MailboxId, MessageId};
 
-use super::STEP_MESSAGES;
+use super::{STEP_MESSAGES, rejects};
 use crate::account::flags::DELETED;
 use crate::account::ranges::Collector;
-use crate::account::{AccountError, AccountTx, Op, normalize, read_rows, threads};
+use crate::account::{AccountError, AccountTx, Op, history, lesson, normalize, read_rows, threads};
 use crate::content::{self, Owner};
 use crate::keys;
 
@@ -65,11 +66,15 @@ pub(super) async fn remove(tx: &mut AccountTx, rows: &[(u32, record::Row)]) -> R
         .map(|(_, row)| id(&row.message_id))
         .collect::<Result<_, _>>()?;
     let account = tx.account();
-    for (id, message) in ids.iter().zip(tx.messages(&ids).await?) {
+    for ((id, message), (_, row)) in ids.iter().zip(tx.messages(&ids).await?).zip(rows) {
         tx.delete(keys::message(account, *id));
         tx.delete(keys::computed(account, *id));
         let Some(message) = message else { continue };
         threads::leave(tx, &message);
+        if lesson(row.flags) != Training::None {
+            history::leave(tx, &message);
+        }
+        rejects::leave(tx, *id, &message).await?;
         // What the junk filter learned from is released when it was unlearned.
         if tx.untrain(*id, &message) {
             continue;

@@ -8,6 +8,7 @@ mod mailboxes;
 mod mend;
 mod metadata;
 mod number;
+mod rejects;
 mod renumber;
 mod repair;
 mod reparse;

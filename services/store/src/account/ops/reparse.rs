@@ -6,7 +6,7 @@ use mox_proto::record::v1 as record;
 use mox_types::{MailboxId, MessageId};
 use prost::Message as _;
 
-use crate::account::{AccountError, AccountTx, Op, Reader as _, threads};
+use crate::account::{AccountError, AccountTx, Op, Reader as _, history, threads};
 use crate::keys;
 
 /// What a message says, read again.
@@ -51,6 +51,7 @@ impl Op for Reparse {
                     threads::leave(tx, &before);
                     threads::enter(tx, &message);
                 }
+                history::rename(tx, &before, &message).await?;
             }
             if let Some(size) = new.size {
                 message.size = size;

@@ -8,13 +8,13 @@ use mox_types::Domain;
 use super::Case;
 use super::verdict::Draft;
 
-pub(super) fn apply(case: &Case<'_>, draft: &mut Draft) {
+pub(super) fn apply<'a>(case: &Case<'a>, draft: &mut Draft<'a>) {
     let Some(destination) = case.recipient.destination else {
         return;
     };
     if let Some(rule) = destination.rulesets.iter().find(|rule| matches(rule, case)) {
         draft.mailbox.clone_from(&rule.mailbox);
-        draft.reason = "ruleset";
+        draft.rule = Some(rule);
         draft.list = rule
             .list_allow_domain
             .as_ref()
@@ -32,11 +32,7 @@ fn matches(rule: &Ruleset, case: &Case<'_>) -> bool {
     {
         return false;
     }
-    if rule
-        .msg_from_regexp
-        .as_ref()
-        .is_some_and(|r| !r.is_match(&case.header.from))
-    {
+    if rule.msg_from_regexp.as_ref().is_some_and(|r| !r.is_match(case.from)) {
         return false;
     }
     if rule
@@ -47,7 +43,7 @@ fn matches(rule: &Ruleset, case: &Case<'_>) -> bool {
         return false;
     }
     rule.headers_regexp.iter().all(|(name, value)| {
-        mox_message::headers(&case.header.bytes).any(|field| {
+        mox_message::headers(case.letter.header()).any(|field| {
             let field_name = String::from_utf8_lossy(field.name).to_lowercase();
             name.is_match(&field_name) && value.is_match(field.text().trim())
         })

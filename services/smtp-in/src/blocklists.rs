@@ -1,0 +1,121 @@
+//! DNS blocklists (RFC 5782): asked about clients whose messages would be accepted, and believed only as long as they
+//! work.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use mox_dns::Resolver;
+use mox_mailauth::dnsbl::{self, Verdict};
+use mox_service::Clock;
+use mox_types::Domain;
+use parking_lot::Mutex;
+use tokio::time::{Instant, timeout_at};
+
+/// For all lists together. Mail that is wanted waits for it.
+const TIME: Duration = Duration::from_secs(30);
+/// How long it is believed that a list works, or does not.
+const HEALTH_KEPT: Duration = Duration::from_secs(4 * 60 * 60);
+
+/// What is known of the lists.
+#[derive(Debug, Default)]
+pub(crate) struct Blocklists {
+    /// When a list was looked at (milliseconds since 1970), and whether it works. As many as are configured.
+    health: Mutex<HashMap<Domain, (i64, bool)>>,
+}
+
+/// That an address is in a list.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Listed {
+    pub zone: Domain,
+    /// The list's own words.
+    pub reason: String,
+}
+
+impl Blocklists {
+    /// The first of the lists that has an address; those behind it are not asked. None too if they do not answer in time.
+    pub(crate) async fn find(
+        &self,
+        resolver: &dyn Resolver,
+        zones: &[Domain],
+        ip: IpAddr,
+        clock: &Clock,
+    ) -> Option<Listed> {
+        let deadline = Instant::now() + TIME;
+        for zone in zones {
+            // One that does not answer is not asked again for hours, so it keeps the others from telling only once.
+            match timeout_at(deadline, self.ask(resolver, zone, ip, clock)).await {
+                Ok(None) => {}
+                Ok(listed) => return listed,
+                Err(_) => return None,
+            }
+        }
+        None
+    }
+
+    async fn ask(&self, resolver: &dyn Resolver, zone: &Domain, ip: IpAddr, clock: &Clock) -> Option<Listed> {
+        if !self.works(resolver, zone, clock).await {
+            return None;
+        }
+        match dnsbl::look_up(resolver, zone.ascii(), ip).await {
+            Verdict::Clear => None,
+            Verdict::Listed(reason) => Some(Listed {
+                zone: zone.clone(),
+                reason,
+            }),
+            Verdict::TempError(error) => {
+                tracing::debug!(%zone, error, "asking a blocklist");
+                None
+            }
+        }
+    }
+
+    async fn works(&self, resolver: &dyn Resolver, zone: &Domain, clock: &Clock) -> bool {
+        let now = clock.unix_millis();
+        let known = self.health.lock().get(zone).copied();
+        let kept = i64::try_from(HEALTH_KEPT.as_millis()).unwrap_or(i64::MAX);
+        if let Some((at, works)) = known
+            && (0..kept).contains(&now.saturating_sub(at))
+        {
+            return works;
+        }
+        let health = dnsbl::check_health(resolver, zone.ascii()).await;
+        if let Err(error) = &health {
+            tracing::warn!(%zone, %error, "a blocklist does not work, and is not asked for some hours");
+        }
+        self.health.lock().insert(zone.clone(), (now, health.is_ok()));
+        health.is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use mox_dns::ZoneResolver;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn lists_are_believed_while_they_work() {
+        let parse = |text: &str| ZoneResolver::parse(text).unwrap();
+        let healthy = "2.0.0.127.good.example A 127.0.0.2\n9.2.0.192.good.example A 127.0.0.4\n\
+                       9.2.0.192.good.example TXT spam\n9.2.0.192.broken.example A 127.0.0.4\n";
+        let broken = format!("{healthy}1.0.0.127.good.example A 127.0.0.2\n");
+        let zones: Vec<Domain> = ["broken.example", "good.example"].map(|z| z.parse().unwrap()).into();
+        let (clock, hand) = Clock::manual(UNIX_EPOCH + Duration::from_secs(1_000_000));
+        let lists = Blocklists::default();
+        let ask = async |zone: &ZoneResolver, ip: &str| lists.find(zone, &zones, ip.parse().unwrap(), &clock).await;
+        let listed = Listed {
+            zone: zones[1].clone(),
+            reason: "spam".into(),
+        };
+        assert_eq!(ask(&parse(healthy), "192.0.2.9").await, Some(listed));
+        assert_eq!(ask(&parse(healthy), "192.0.2.8").await, None);
+        // It begins to list everything: noticed when it is looked at again.
+        hand.advance(HEALTH_KEPT - Duration::from_secs(1));
+        assert!(ask(&parse(&broken), "192.0.2.9").await.is_some());
+        hand.advance(Duration::from_secs(1));
+        assert_eq!(ask(&parse(&broken), "192.0.2.9").await, None);
+    }
+}
