@@ -4,12 +4,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use mox_config::Transport;
+use mox_proto::queue::v1::RequireTls;
 use mox_smtp::Reply;
 use mox_smtp::client::{Client, ClientError, Transaction, TransactionRecipient};
 use mox_types::Address;
 use tokio::time::timeout;
 
 use crate::content::Content;
+use crate::idle::{Session, Use};
 use crate::route::Destination;
 use crate::session::Outside;
 use crate::verdict::{Failure, Verdict};
@@ -45,7 +47,7 @@ pub struct Mail {
     /// Its header or addresses need SMTPUTF8.
     pub smtputf8: bool,
     /// RFC 8689.
-    pub requiretls: bool,
+    pub requiretls: RequireTls,
     /// RET as given; "" if not.
     pub ret: String,
     /// ENVID as given; "" if not.
@@ -124,7 +126,26 @@ pub async fn attempt(
 impl Attempt<'_> {
     /// Tries the hosts until every recipient has a verdict. The error is for those that have none.
     async fn run(&mut self, destination: &Destination, transport: Option<&Transport>) -> Result<(), Failure> {
-        let plan = self.outside.plan(destination, transport, self.mail.requiretls).await?;
+        let what = Use {
+            destination: destination.clone(),
+            requiretls: self.mail.requiretls,
+        };
+        if let Some(session) = self.outside.idle.take(&what) {
+            self.dialed.push(session.address.to_string());
+            self.remote_host.clone_from(&session.host);
+            match self.transactions(session, &what).await {
+                Step::Done => return Ok(()),
+                // The host no longer wanted to wait for us, which says nothing about the message.
+                Step::Another(failure) => {
+                    tracing::debug!(host = self.remote_host, reason = failure.text, "session could not be used again");
+                    self.dialed.clear();
+                }
+            }
+        }
+        let plan = self
+            .outside
+            .plan(destination, transport, self.mail.requiretls == RequireTls::Yes)
+            .await?;
         // What would be tried again counts for more than what would not.
         let mut last: Option<Failure> = None;
         for host in &plan.hosts {
@@ -142,7 +163,10 @@ impl Attempt<'_> {
                 self.dialed.push(address.to_string());
                 self.remote_host.clone_from(host);
                 let step = match plan.open(self.outside, host, address).await {
-                    Ok(client) => self.transactions(client).await,
+                    Ok(client) => {
+                        let session = Session::new(client, host.clone(), address);
+                        self.transactions(session, &what).await
+                    }
                     Err(failure) => Step::Another(failure),
                 };
                 match step {
@@ -158,7 +182,7 @@ impl Attempt<'_> {
     }
 
     /// Transactions in one session until every recipient has a verdict.
-    async fn transactions(&mut self, mut client: Client) -> Step {
+    async fn transactions(&mut self, mut session: Session, what: &Use) -> Step {
         if let Err(error) = self.mail.content.load().await {
             // What is gone left the queue: delivered by another, or removed.
             let verdict = match error.is_gone() {
@@ -166,10 +190,11 @@ impl Attempt<'_> {
                 false => Verdict::Failed(Failure::ours(false, (3, 0), error.to_string())),
             };
             self.rest(&verdict);
-            client.quit().await;
+            self.outside.idle.put(what, session);
             return Step::Done;
         }
-        let most = client
+        let most = session
+            .client
             .extensions()
             .recipients_max
             .unwrap_or(RECIPIENTS_MAX)
@@ -180,20 +205,18 @@ impl Attempt<'_> {
                 .take(most)
                 .collect();
             if open.is_empty() {
-                client.quit().await;
+                self.outside.idle.put(what, session);
                 return Step::Done;
             }
-            match self.transaction(&mut client, &open).await {
-                Ok(replies) => self.judge(&client, &open, &replies),
+            match self.transaction(&mut session.client, &open).await {
+                Ok(replies) => self.judge(&session.client, &open, &replies),
                 Err(error) => {
                     let step = self.failed(&open, &error);
-                    if client.is_usable() {
-                        client.quit().await;
-                    }
+                    session.end();
                     return step.unwrap_or(Step::Done);
                 }
             }
-            if !client.is_usable() {
+            if !session.client.is_usable() {
                 let failure = Failure::ours(false, (4, 2), "connection was closed before the last recipients");
                 return if self.verdicts.contains(&None) {
                     Step::Another(failure)
@@ -226,7 +249,7 @@ impl Attempt<'_> {
             size: mail.content.size(),
             eight_bit: mail.eight_bit,
             smtputf8: mail.smtputf8,
-            requiretls: mail.requiretls,
+            requiretls: mail.requiretls == RequireTls::Yes,
             ret: Some(mail.ret.as_str()).filter(|s| !s.is_empty()),
             envid: Some(mail.envid.as_str()).filter(|s| !s.is_empty()),
         };

@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use mox_proto::queue::v1::{CompleteRequest, Lease, RequireTls};
+use futures::StreamExt as _;
+use mox_proto::queue::v1::{CompleteRequest, Lease};
 use mox_service::Shutdown;
 use mox_types::Address;
 use tokio::time::{Instant, sleep};
@@ -24,12 +25,28 @@ const TELL_OTHER: Duration = Duration::from_secs(25);
 /// Between times of telling; doubles up to the second.
 const TELL_PAUSE: Duration = Duration::from_millis(200);
 const TELL_PAUSE_MAX: Duration = Duration::from_secs(5);
+/// Outcomes of one group that are told at the same time.
+const TELL_AT_ONCE: usize = 50;
 /// When the process ends, how long the answer to the end of a message is waited for: without it, it will be sent twice.
 const LAST_ANSWER: Duration = Duration::from_secs(3);
 
+/// What an attempt came to, which the store is still to be told of.
+pub(crate) struct Attempted {
+    claims: Vec<Claim>,
+    verdicts: Vec<Verdict>,
+    made: Made,
+    content: Content,
+}
+
 impl Worker {
-    /// Delivers a group, and tells the store. Answers whether a host was reached.
-    pub(crate) async fn deliver(&self, destination: &Destination, group: Group, shutdown: &Shutdown) -> bool {
+    /// Delivers a group. Answers whether a host was reached, and what the store is to be told of, if anything is left to
+    /// tell: the way to the destination is free for the next group meanwhile.
+    pub(crate) async fn deliver(
+        &self,
+        destination: &Destination,
+        group: Group,
+        shutdown: &Shutdown,
+    ) -> (bool, Option<Attempted>) {
         let inner = self.inner();
         let leases: Vec<Lease> = group.claims.iter().map(|c| c.lease).collect();
         // It may have waited in its lane for long.
@@ -37,13 +54,13 @@ impl Worker {
             for claim in &group.claims {
                 self.release(claim, 0).await;
             }
-            return true;
+            return (true, None);
         }
         let mail = match self.mail(&group) {
             Ok(mail) => mail,
             Err(failure) => {
                 self.settle(group, Verdict::Failed(failure), shutdown).await;
-                return true;
+                return (true, None);
             }
         };
         let transport = match destination {
@@ -70,7 +87,7 @@ impl Worker {
                         self.release(claim, 0).await;
                     }
                 }
-                return false;
+                return (false, None);
             }
         };
         let made = Made {
@@ -81,8 +98,24 @@ impl Worker {
         };
         inner.metrics.took(made.end - made.start);
         let reached = reached(&report);
-        self.tell(&group.claims, &report.verdicts, &made, &mail.content).await;
-        reached
+        let attempted = Attempted {
+            claims: group.claims,
+            verdicts: report.verdicts,
+            made,
+            content: mail.content,
+        };
+        (reached, Some(attempted))
+    }
+
+    /// Tells the store of an attempt.
+    pub(crate) async fn tell_of(&self, attempted: Attempted) {
+        let Attempted {
+            claims,
+            verdicts,
+            made,
+            content,
+        } = attempted;
+        self.tell(&claims, &verdicts, &made, &content).await;
     }
 
     /// Tells the store of a verdict that needed no attempt.
@@ -137,7 +170,7 @@ impl Worker {
             recipients,
             eight_bit: entry.eight_bit,
             smtputf8: entry.smtputf8,
-            requiretls: entry.requiretls() == RequireTls::Yes,
+            requiretls: entry.requiretls(),
             ret: entry.dsn_ret.clone(),
             envid: entry.dsn_envid.clone(),
             content: self.content(group).ok_or_else(none)?,
@@ -153,7 +186,7 @@ impl Worker {
         if needed && let Err(error) = content.load().await {
             tracing::info!(%error, "notification is without the message");
         }
-        for (claim, verdict) in claims.iter().zip(verdicts) {
+        let told = claims.iter().zip(verdicts).map(|(claim, verdict)| async move {
             self.log(claim, verdict, made);
             let random = (inner.random)() as f64 / u64::MAX as f64;
             let hostname = &inner.outside.hostname;
@@ -167,7 +200,10 @@ impl Worker {
                 // Not sent: if it is ours still, it can be tried again at once.
                 self.release(claim, 0).await;
             }
-        }
+        });
+        // Together, so that the store can keep many of them at once.
+        let told = futures::stream::iter(told.collect::<Vec<_>>());
+        told.buffer_unordered(TELL_AT_ONCE).collect::<Vec<()>>().await;
     }
 
     fn log(&self, claim: &Claim, verdict: &Verdict, made: &Made) {

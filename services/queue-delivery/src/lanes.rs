@@ -5,28 +5,45 @@
 //! hold is left in, or goes back to, the queue.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::group::Group;
 use crate::route::Destination;
 
 /// Sessions of this process at once.
-pub const SESSIONS_MAX: usize = 400;
+pub const SESSIONS_MAX: usize = 1000;
 /// Sessions with one destination at once.
-const LANE_MAX: usize = 10;
+const LANE_MAX: usize = 20;
 /// Sessions with a destination of which nothing is known yet.
 const LANE_FIRST: usize = 2;
-/// Groups that wait in a lane, over which no more are asked for.
-const LANE_ENOUGH: usize = 10;
+/// Groups that wait in a lane for each session that it may have, from which on no more are asked for.
+const LANE_ENOUGH: usize = 2;
+/// A lane all of whose sessions got nowhere for so long is stuck.
+const STUCK: Duration = Duration::from_secs(10);
 /// Groups that wait in a lane, over which further ones go back to the queue.
 const LANE_FULL: usize = 400;
 /// Domains that the store is told not to give us.
 const BUSY_MAX: usize = 4096;
 
-#[derive(Default)]
 struct Lane {
     active: usize,
     width: usize,
     waiting: VecDeque<Group>,
+    /// When a session last began or ended.
+    moved: Instant,
+}
+
+impl Lane {
+    fn is_stuck(&self) -> bool {
+        self.active >= self.width && self.moved.elapsed() >= STUCK
+    }
+
+    /// Whether no more is wanted.
+    fn is_busy(&self) -> bool {
+        self.waiting.len() >= self.width * LANE_ENOUGH || self.is_stuck()
+    }
 }
 
 /// All lanes.
@@ -47,7 +64,9 @@ impl Lanes {
         };
         let lane = self.lanes.entry(destination).or_insert_with(|| Lane {
             width,
-            ..Lane::default()
+            active: 0,
+            waiting: VecDeque::new(),
+            moved: Instant::now(),
         });
         if lane.waiting.len() >= LANE_FULL {
             return Err(group);
@@ -68,6 +87,7 @@ impl Lanes {
                     && let Some(group) = lane.waiting.pop_front()
                 {
                     lane.active += 1;
+                    lane.moved = Instant::now();
                     self.active += 1;
                     started.push((destination.clone(), group));
                 }
@@ -85,6 +105,7 @@ impl Lanes {
             return;
         };
         lane.active -= 1;
+        lane.moved = Instant::now();
         lane.width = if reached {
             (lane.width + 1).min(LANE_MAX)
         } else {
@@ -100,11 +121,30 @@ impl Lanes {
         self.lanes.values().any(|lane| lane.waiting.len() > LANE_FULL / 2)
     }
 
+    /// Whether no more is wanted for a destination now.
+    pub fn is_busy(&self, destination: &Destination) -> bool {
+        self.lanes.get(destination).is_some_and(Lane::is_busy)
+    }
+
+    /// Whether anything waits for its turn.
+    pub fn waits(&self) -> bool {
+        self.lanes.values().any(|lane| !lane.waiting.is_empty())
+    }
+
+    /// Takes what waits for hosts that hang: while it is in hand, there is less room for others.
+    pub fn shed(&mut self) -> Vec<Group> {
+        let stuck = self.lanes.values_mut().filter(|lane| lane.is_stuck());
+        stuck.flat_map(|lane| lane.waiting.drain(..)).collect()
+    }
+
     /// Recipient domains of which no more is wanted now.
     pub fn busy_domains(&self) -> Vec<String> {
         let mut busy = BTreeSet::new();
-        for lane in self.lanes.values().filter(|lane| lane.waiting.len() >= LANE_ENOUGH) {
+        for (destination, lane) in self.lanes.iter().filter(|(_, lane)| lane.is_busy()) {
             busy.extend(lane.waiting.iter().map(|group| group.domain.clone()));
+            if let Destination::Domain { domain, .. } = destination {
+                busy.insert(domain.ascii().to_owned());
+            }
         }
         busy.into_iter().take(BUSY_MAX).collect()
     }
@@ -151,7 +191,7 @@ mod tests {
             lanes.start();
             assert_eq!(lanes.lanes[&to("a.example")].active, width);
         }
-        for _ in 0..10 {
+        for _ in 0..LANE_MAX {
             lanes.done(&to("a.example"), false);
         }
         assert_eq!(lanes.start().len(), 1, "one at a time for who does not answer");
@@ -170,5 +210,19 @@ mod tests {
         lanes.start();
         lanes.add(to("good.example"), group("good.example")).unwrap();
         assert_eq!(lanes.start().len(), 1);
+    }
+    #[tokio::test(start_paused = true)]
+    async fn what_waits_for_hosts_that_hang_is_given_back() {
+        let mut lanes = Lanes::default();
+        for _ in 0..5 {
+            lanes.add(to("hangs.example"), group("hangs.example")).unwrap();
+        }
+        assert_eq!(lanes.start().len(), LANE_FIRST);
+        assert!(lanes.shed().is_empty());
+        tokio::time::advance(STUCK).await;
+        assert_eq!(lanes.shed().len(), 5 - LANE_FIRST);
+        assert_eq!(lanes.busy_domains(), ["hangs.example"], "no more of it is wanted");
+        lanes.done(&to("hangs.example"), false);
+        assert!(lanes.busy_domains().is_empty(), "it moves");
     }
 }

@@ -22,6 +22,7 @@ mod attempt;
 mod content;
 mod deliver;
 mod group;
+mod idle;
 mod lanes;
 mod lease;
 mod metrics;

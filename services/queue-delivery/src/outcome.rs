@@ -72,8 +72,9 @@ pub fn outcome(
         Verdict::Abandoned => return None,
         Verdict::Delivered { dsn, .. } => {
             request.set_outcome(Outcome::Delivered);
+            request.relayed = !dsn && wants(entry, "SUCCESS");
             // RFC 3461 §5.2.2 (b): a host that sends no notifications was handed the message.
-            if !dsn && wants(entry, "SUCCESS") {
+            if request.relayed {
                 request.dsn = report(Action::Relayed, None, None);
             }
         }

@@ -10,6 +10,7 @@ use mox_smtp::Stream;
 use mox_smtp::client::{Client, ClientError, Timeouts, TlsDetails, handshake};
 use rustls::pki_types::ServerName;
 
+use crate::idle::Idle;
 use crate::net::Dialer;
 use crate::route::Destination;
 use crate::tls::TlsConfigs;
@@ -37,6 +38,8 @@ pub struct Outside {
     pub tls: TlsConfigs,
     /// Of SMTP.
     pub timeouts: Timeouts,
+    /// Sessions that wait for another message.
+    pub idle: Idle,
     /// For the order of hosts that are equal.
     pub random: Random,
     /// The port of a recipient's hosts.
@@ -59,6 +62,7 @@ impl Outside {
             dialer,
             tls,
             timeouts: Timeouts::default(),
+            idle: Idle::default(),
             random,
             smtp_port: SMTP_PORT,
         }

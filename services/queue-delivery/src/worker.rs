@@ -12,8 +12,9 @@ use mox_rpc::Channel;
 use mox_service::{Clock, ConfigWatch, Shutdown};
 use mox_spool::Budget;
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, MissedTickBehavior, sleep, sleep_until, timeout};
 
+use crate::deliver::Attempted;
 use crate::group::{Claim, Group, groups};
 use crate::lanes::Lanes;
 use crate::lease::{LEASE, Leases, RENEW_EVERY};
@@ -23,9 +24,15 @@ use crate::session::{Outside, Random};
 use crate::verdict::{Failure, Verdict};
 
 /// Entries that this process has in hand at most.
-const HAND_MAX: usize = 1000;
+const HAND_MAX: usize = 2000;
 /// Entries that are asked for at once.
-const CLAIM_MAX: usize = 100;
+const CLAIM_MAX: usize = 256;
+/// Entries of one recipient domain that are asked for at once: if its hosts hang, as many are held up by them.
+const DOMAIN_MAX: u32 = 64;
+/// What waits for hosts that hang goes back to the queue for so long.
+const STUCK_DELAY_MILLIS: i64 = 30_000;
+/// How often such hosts are looked for.
+const STUCK_LOOK: Duration = Duration::from_secs(2);
 /// How often the store is looked at without a reason: events may be lost.
 const POLL: Duration = Duration::from_secs(30);
 /// Between looks at a store that did not answer, or that has something for us which others take faster.
@@ -59,10 +66,17 @@ pub(crate) struct Inner {
     pub random: Random,
 }
 
+/// A group is no longer on its way to its destination.
+struct Ended {
+    destination: Destination,
+    reached: bool,
+    attempted: Option<Attempted>,
+}
+
 /// What the loop has at hand.
 struct State {
     lanes: Lanes,
-    running: JoinSet<Option<(Destination, bool)>>,
+    running: JoinSet<Option<Ended>>,
     /// Something may be due.
     wanted: bool,
     /// Something is due, and could not be taken.
@@ -97,6 +111,8 @@ impl Worker {
         let renewing = tokio::spawn(self.clone().renew());
         let mut claiming: Option<JoinHandle<Claims>> = None;
         let mut poll = Instant::now() + POLL;
+        let mut look = tokio::time::interval(STUCK_LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             self.start(&mut state, &shutdown);
             let room = HAND_MAX.saturating_sub(self.0.leases.len());
@@ -118,11 +134,13 @@ impl Worker {
                     state.next_due = None;
                     state.wanted = true;
                 }
+                _ = look.tick(), if state.lanes.waits() => self.shed(&mut state),
                 Some(done) = state.running.join_next() => self.done(&mut state, done),
                 Some(claims) = finished(&mut claiming) => self.claimed(&mut state, claims, &shutdown).await,
             }
         }
         self.stop(state, claiming, &shutdown).await;
+        self.0.outside.idle.clear();
         renewing.abort();
     }
 
@@ -141,7 +159,11 @@ impl Worker {
             self.spawn_release(&mut state, group.claims, 0);
         }
         // Each of them heeds the deadline itself, and gets a little longer to say so to the store.
-        let all = async { while state.running.join_next().await.is_some() {} };
+        let all = async {
+            while let Some(done) = state.running.join_next().await {
+                self.done(&mut state, done);
+            }
+        };
         tokio::select! {
             () = all => {}
             () = async { shutdown.deadline().await; sleep(RENEW_TIMEOUT).await; } => {}
@@ -153,9 +175,13 @@ impl Worker {
             let (worker, shutdown) = (self.clone(), shutdown.clone());
             state.running.spawn(async move {
                 worker.0.metrics.active.inc();
-                let reached = worker.deliver(&destination, group, &shutdown).await;
+                let (reached, attempted) = worker.deliver(&destination, group, &shutdown).await;
                 worker.0.metrics.active.dec();
-                Some((destination, reached))
+                Some(Ended {
+                    destination,
+                    reached,
+                    attempted,
+                })
             });
         }
         self.0
@@ -164,15 +190,27 @@ impl Worker {
             .set(i64::try_from(self.0.leases.len()).unwrap_or(i64::MAX));
     }
 
-    fn done(&self, state: &mut State, done: Result<Option<(Destination, bool)>, tokio::task::JoinError>) {
+    fn done(&self, state: &mut State, done: Result<Option<Ended>, tokio::task::JoinError>) {
         match done {
-            Ok(Some((destination, reached))) => state.lanes.done(&destination, reached),
-            Ok(None) => {}
+            Ok(Some(ended)) => {
+                let was_busy = state.lanes.is_busy(&ended.destination);
+                state.lanes.done(&ended.destination, ended.reached);
+                // While a destination has enough, asking for more would only bring what cannot begin.
+                if state.more || (was_busy && !state.lanes.is_busy(&ended.destination)) {
+                    state.wanted = true;
+                }
+                if let Some(attempted) = ended.attempted {
+                    let worker = self.clone();
+                    state.running.spawn(async move {
+                        worker.tell_of(attempted).await;
+                        None
+                    });
+                }
+            }
+            // The hand is less full now.
+            Ok(None) => state.wanted |= state.more,
             // The lane keeps the place of what failed so: better than to take more of what makes us fail.
             Err(error) => tracing::error!(%error, "delivering failed unexpectedly"),
-        }
-        if state.more {
-            state.wanted = true;
         }
         if !state.lanes.crowded() {
             state.paused = None;
@@ -185,6 +223,7 @@ impl Worker {
             max: u32::try_from(room.min(CLAIM_MAX)).unwrap_or(u32::MAX),
             lease_seconds: u32::try_from(LEASE.as_secs()).unwrap_or(u32::MAX),
             busy_domains,
+            domain_max: DOMAIN_MAX,
         };
         let asked = Instant::now();
         let response = self.0.store.clone().claim(request).await;
@@ -208,9 +247,7 @@ impl Worker {
             }
         };
         let some = !response.entries.is_empty();
-        let busy = !state.lanes.busy_domains().is_empty();
-        let due = response.next_due.is_some_and(|due| due <= now);
-        state.more = due || busy;
+        state.more = response.next_due.is_some_and(|due| due <= now);
         state.wanted |= some;
         state.next_due = response.next_due.map(|at| {
             if at <= now && !some {
@@ -223,9 +260,13 @@ impl Worker {
         let mut ready = Vec::new();
         for claim in response.entries.into_iter().filter_map(Claim::new) {
             self.0.leases.add(claim.lease, asked);
+            if claim.entry.suppressed {
+                self.spawn_verdict(state, claim, suppressed(), shutdown);
+                continue;
+            }
             match route::destination(&claim.entry, &self.0.fixed, &config) {
                 Ok(destination) => ready.push((destination, claim)),
-                Err(error) => self.spawn_unroutable(state, claim, &error, shutdown),
+                Err(error) => self.spawn_verdict(state, claim, unroutable(&error), shutdown),
             }
         }
         for (destination, group) in groups(ready) {
@@ -233,6 +274,16 @@ impl Worker {
                 state.paused = Some(Instant::now() + FULL_PAUSE);
                 self.spawn_release(state, group.claims, FULL_DELAY_MILLIS);
             }
+        }
+    }
+
+    /// Gives back what waits for hosts that hang.
+    fn shed(&self, state: &mut State) {
+        let stuck = state.lanes.shed();
+        if !stuck.is_empty() {
+            tracing::info!(messages = stuck.len(), "hosts do not answer, what waits for them goes back to the queue");
+            let claims = stuck.into_iter().flat_map(|group| group.claims).collect();
+            self.spawn_release(state, claims, STUCK_DELAY_MILLIS);
         }
     }
 
@@ -266,10 +317,8 @@ impl Worker {
         self.0.leases.remove(claim.lease);
     }
 
-    fn spawn_unroutable(&self, state: &mut State, claim: Claim, error: &RouteError, shutdown: &Shutdown) {
-        // RFC 3463 §3.2 and §3.6: bad destination address; system incorrectly configured.
-        let code = if error.is_permanent() { (1, 3) } else { (3, 5) };
-        let verdict = Verdict::Failed(Failure::ours(error.is_permanent(), code, error.to_string()));
+    /// What needs no attempt.
+    fn spawn_verdict(&self, state: &mut State, claim: Claim, verdict: Verdict, shutdown: &Shutdown) {
         let (worker, shutdown) = (self.clone(), shutdown.clone());
         state.running.spawn(async move {
             let group = Group {
@@ -304,6 +353,19 @@ impl Worker {
             }
         }
     }
+}
+
+fn unroutable(error: &RouteError) -> Verdict {
+    // RFC 3463 §3.2 and §3.6: bad destination address; system incorrectly configured.
+    let code = if error.is_permanent() { (1, 3) } else { (3, 5) };
+    Verdict::Failed(Failure::ours(error.is_permanent(), code, error.to_string()))
+}
+
+fn suppressed() -> Verdict {
+    let text = "recipient is on the suppression list of the account, since earlier messages to it failed or it was added \
+                by hand; the message was not sent";
+    // RFC 3463 §3.8: delivery not authorized.
+    Verdict::Failed(Failure::ours(true, (7, 1), text))
 }
 
 type Claims = Result<(ClaimResponse, Instant), Box<tonic::Status>>;

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -30,6 +31,10 @@ pub struct Manner {
     pub data_delay: Duration,
     /// Closes the connection in place of the answer to the end of the message.
     pub drop_at_end: bool,
+    /// Closes the connection in place of the answer to the command that begins so; "" is in place of the greeting.
+    pub drop_at: Option<&'static str>,
+    /// Answers the command that begins so without an end: one line after the other, or one that is endless.
+    pub flood: Option<(&'static str, &'static str)>,
 }
 
 /// A message that a host took.
@@ -49,6 +54,9 @@ pub struct Hosts {
     dialed: Mutex<Vec<IpAddr>>,
     /// Commands of all sessions.
     pub commands: std::sync::Arc<Mutex<Vec<String>>>,
+    close: std::sync::Arc<tokio::sync::Notify>,
+    /// Octets of endless answers that were taken.
+    pub flooded: std::sync::Arc<AtomicUsize>,
 }
 
 impl Hosts {
@@ -64,6 +72,11 @@ impl Hosts {
                 ..Manner::default()
             },
         );
+    }
+
+    /// Closes all connections, at once.
+    pub fn close_all(&self) {
+        self.close.notify_waiters();
     }
 
     pub fn taken(&self) -> Vec<Taken> {
@@ -90,8 +103,15 @@ impl Dialer for Hosts {
             manner,
             taken: self.taken.clone(),
             commands: self.commands.clone(),
+            flooded: self.flooded.clone(),
         };
-        tokio::spawn(async move { drop(session.serve(theirs).await) });
+        let close = self.close.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                served = session.serve(theirs) => drop(served),
+                () = close.notified() => {}
+            }
+        });
         Ok(Box::new(ours))
     }
 }
@@ -101,6 +121,7 @@ struct Session {
     manner: Manner,
     taken: std::sync::Arc<Mutex<Vec<Taken>>>,
     commands: std::sync::Arc<Mutex<Vec<String>>>,
+    flooded: std::sync::Arc<AtomicUsize>,
 }
 
 async fn line<R: AsyncRead + Unpin>(input: &mut BufReader<R>) -> io::Result<String> {
@@ -130,11 +151,25 @@ impl Session {
             return line(&mut input).await.map(drop);
         }
         let (mut mail, mut recipients) = (String::new(), Vec::new());
+        if self.manner.drop_at == Some("") {
+            return Ok(());
+        }
         self.say(&mut output, "220 host.example ready").await?;
         loop {
             let command = line(&mut input).await?;
             self.commands.lock().push(command.clone());
             let upper = command.to_uppercase();
+            if self.manner.drop_at.is_some_and(|start| upper.starts_with(start)) {
+                return Ok(());
+            }
+            if let Some((_, text)) = self.manner.flood.filter(|(start, _)| upper.starts_with(start)) {
+                // A gigabyte, if somebody reads as much.
+                for _ in 0..(1 << 30) / text.len() {
+                    output.write_all(text.as_bytes()).await?;
+                    self.flooded.fetch_add(text.len(), Ordering::Relaxed);
+                }
+                return Ok(());
+            }
             if let Some((_, answer)) = self.manner.answers.iter().find(|(start, _)| upper.starts_with(start)) {
                 self.say(&mut output, answer).await?;
                 continue;

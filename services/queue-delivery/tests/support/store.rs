@@ -145,10 +145,16 @@ impl QueueService for Api {
         let mut response = ClaimResponse::default();
         let mut entries = self.0.entries.lock();
         let busy = |to: &str| request.busy_domains.iter().any(|d| to.ends_with(&format!("@{d}")));
+        let mut domains: BTreeMap<String, u32> = BTreeMap::new();
         for kept in entries.values_mut() {
-            if kept.due > now {
+            let domain = kept.entry.recipient.rsplit('@').next().unwrap_or_default().to_owned();
+            let of_domain = domains.entry(domain).or_default();
+            if kept.due <= now && request.domain_max > 0 && *of_domain >= request.domain_max {
+                response.next_due = Some(now);
+            } else if kept.due > now {
                 response.next_due = Some(response.next_due.map_or(kept.due, |due| due.min(kept.due)));
             } else if response.entries.len() < request.max as usize && !busy(&kept.entry.recipient) {
+                *of_domain += 1;
                 kept.attempt += 1;
                 kept.worker.clone_from(&request.worker);
                 kept.due = now + i64::from(request.lease_seconds) * 1000;

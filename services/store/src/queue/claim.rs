@@ -15,7 +15,7 @@ use crate::keys;
 /// Most entries of an answer.
 const CLAIM_MAX: usize = 256;
 /// Most entries of one domain in an answer, so that a page is not filled by one.
-const CLAIM_DOMAIN_MAX: usize = 64;
+const CLAIM_DOMAIN_MAX: usize = 128;
 /// Bytes of entries in an answer, over which no more are added.
 const CLAIM_BYTES: usize = 1 << 20;
 /// Domains that a worker may name as not wanted.
@@ -185,7 +185,11 @@ async fn take(
                 merge(&mut taking.commit, &tickets, tickets.first().map(|t| t.key.clone()));
                 continue;
             }
-            let room = room.min(CLAIM_DOMAIN_MAX);
+            let most = match request.domain_max {
+                0 => CLAIM_DOMAIN_MAX,
+                most => CLAIM_DOMAIN_MAX.min(most as usize),
+            };
+            let room = room.min(most);
             // Nothing waits that is due before the first ticket of its domain: what was there is deleted, and looking
             // through what was deleted takes its time.
             let first = tickets.first().and_then(|ticket| keys::parse_queue_ticket(&ticket.key));

@@ -124,6 +124,7 @@ impl World {
             max,
             lease_seconds: LEASE_SECONDS,
             busy_domains,
+            ..ClaimRequest::default()
         };
         self.queue.claim(&request).await.unwrap()
     }
