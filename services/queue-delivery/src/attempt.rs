@@ -137,7 +137,11 @@ impl Attempt<'_> {
                 Step::Done => return Ok(()),
                 // The host no longer wanted to wait for us, which says nothing about the message.
                 Step::Another(failure) => {
-                    tracing::debug!(host = self.remote_host, reason = failure.text, "session could not be used again");
+                    tracing::debug!(
+                        host = self.remote_host,
+                        reason = failure.text,
+                        "session could not be used again"
+                    );
                     self.dialed.clear();
                 }
             }

@@ -281,7 +281,10 @@ impl Worker {
     fn shed(&self, state: &mut State) {
         let stuck = state.lanes.shed();
         if !stuck.is_empty() {
-            tracing::info!(messages = stuck.len(), "hosts do not answer, what waits for them goes back to the queue");
+            tracing::info!(
+                messages = stuck.len(),
+                "hosts do not answer, what waits for them goes back to the queue"
+            );
             let claims = stuck.into_iter().flat_map(|group| group.claims).collect();
             self.spawn_release(state, claims, STUCK_DELAY_MILLIS);
         }

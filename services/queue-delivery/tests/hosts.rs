@@ -20,7 +20,13 @@ mx.bad.example A 192.0.2.2
 ";
 
 fn commands(scene: &Scene, start: &str) -> usize {
-    scene.hosts.commands.lock().iter().filter(|c| c.starts_with(start)).count()
+    scene
+        .hosts
+        .commands
+        .lock()
+        .iter()
+        .filter(|c| c.starts_with(start))
+        .count()
 }
 
 #[tokio::test(start_paused = true)]
@@ -37,7 +43,9 @@ async fn messages_to_one_host_share_its_sessions() {
     assert!(dialed <= 20, "{dialed} connections for 50 messages");
     // Sessions that nobody needs any more are ended before long, and properly.
     scene
-        .wait("the end of all sessions", |s| commands(s, "QUIT") == s.hosts.dialed("192.0.2.1"))
+        .wait("the end of all sessions", |s| {
+            commands(s, "QUIT") == s.hosts.dialed("192.0.2.1")
+        })
         .await;
     let waited = tokio::time::Instant::now();
     scene.store.send(&["later@good.example"]);
@@ -144,7 +152,9 @@ async fn no_misbehaviour_delays_others() {
             bad.extend(scene.store.send(&[&format!("u{n}@bad.example")]));
         }
         scene.worker().await;
-        scene.wait("the bad host to be tried", |s| s.hosts.dialed("192.0.2.2") > 0).await;
+        scene
+            .wait("the bad host to be tried", |s| s.hosts.dialed("192.0.2.2") > 0)
+            .await;
         let before = tokio::time::Instant::now();
         let good: Vec<u64> = (0..20)
             .flat_map(|n| scene.store.send(&[&format!("u{n}@good.example")]))
@@ -159,11 +169,17 @@ async fn no_misbehaviour_delays_others() {
         assert!(took < Duration::from_secs(2), "{manner:?}: others took {took:?}");
         // A byte a second is slow, but gets there.
         scene
-            .wait("an outcome for the bad host", |s| !s.store.told().iter().all(|t| good.contains(&t.id)))
+            .wait("an outcome for the bad host", |s| {
+                !s.store.told().iter().all(|t| good.contains(&t.id))
+            })
             .await;
         let told = scene.store.told();
         let first = told.iter().find(|t| bad.contains(&t.id)).unwrap();
-        let expected = if manner.slow { Outcome::Delivered } else { Outcome::Retry };
+        let expected = if manner.slow {
+            Outcome::Delivered
+        } else {
+            Outcome::Retry
+        };
         assert_eq!(first.outcome, expected, "{manner:?}: {}", first.result.error);
         let flooded = scene.hosts.flooded.load(Ordering::Relaxed);
         let sessions = scene.hosts.dialed("192.0.2.2").max(1);
@@ -177,7 +193,9 @@ async fn no_misbehaviour_delays_others() {
 async fn a_hundred_hosts_that_hang_leave_room() {
     let mut zone = ZONE.to_owned();
     for n in 0..100 {
-        zone.push_str(&format!("d{n}.example MX 10 mx.d{n}.example\nmx.d{n}.example A 198.51.100.{n}\n"));
+        zone.push_str(&format!(
+            "d{n}.example MX 10 mx.d{n}.example\nmx.d{n}.example A 198.51.100.{n}\n"
+        ));
     }
     let mut scene = Scene::new(&zone);
     scene.hosts.good("192.0.2.1");
@@ -194,13 +212,18 @@ async fn a_hundred_hosts_that_hang_leave_room() {
     scene.worker().await;
     scene
         .wait("sessions with many of them", |s| {
-            (0..100).filter(|n| s.hosts.dialed(&format!("198.51.100.{n}")) > 0).count() > 20
+            (0..100)
+                .filter(|n| s.hosts.dialed(&format!("198.51.100.{n}")) > 0)
+                .count()
+                > 20
         })
         .await;
     let before = tokio::time::Instant::now();
     let id = scene.store.send(&["x@good.example"])[0];
     scene.tell();
-    scene.wait("the other message", |s| !s.store.told_of(id).is_empty()).await;
+    scene
+        .wait("the other message", |s| !s.store.told_of(id).is_empty())
+        .await;
     let took = before.elapsed();
     assert!(took < Duration::from_secs(60), "{took:?}");
     scene.end().await;
@@ -220,7 +243,11 @@ async fn what_is_suppressed_fails_without_an_attempt() {
     scene.drained().await;
     let told = scene.store.told_of(id);
     assert_eq!(told[0].outcome, Outcome::Failed);
-    assert!(told[0].dsn.contains("Status: 5.7.1") && told[0].dsn.contains("suppression list"), "{}", told[0].dsn);
+    assert!(
+        told[0].dsn.contains("Status: 5.7.1") && told[0].dsn.contains("suppression list"),
+        "{}",
+        told[0].dsn
+    );
     assert_eq!(scene.hosts.dialed("192.0.2.1"), 0);
     scene.end().await;
 }
