@@ -79,6 +79,7 @@ pub static ALL: &[&Command] = &[
     &commands::config::alias::ADD_ADDRESSES,
     &commands::config::alias::REMOVE_ADDRESSES,
     &commands::config::printservice::PRINTSERVICE,
+    &commands::cid::CID,
     &commands::dns::LOOKUP,
     &commands::dkim::GENERATE_ED25519,
     &commands::dkim::GENERATE_RSA,

@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 pub mod backup;
+pub mod cid;
 pub mod config;
 pub mod dkim;
 pub mod dmarc;

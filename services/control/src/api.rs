@@ -328,6 +328,13 @@ impl ControlService for Api {
         self.queue.clone().list(request.into_inner()).await
     }
 
+    async fn reveal_cid(
+        &self,
+        request: Request<store::RevealCidRequest>,
+    ) -> Result<Response<store::RevealCidResponse>, Status> {
+        self.configuration.store().reveal_cid(request.into_inner()).await
+    }
+
     async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
         Ok(Response::new(StatusResponse {
             services: nodes::status(&self.nodes).await,

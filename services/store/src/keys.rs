@@ -364,7 +364,11 @@ mod tests {
         assert!(!queue_tickets(6, i64::MAX).contains(&key));
         let account = AccountId::new();
         assert_eq!(parse_queue_of_account(&queue_of_account(account, 9)), Some(9));
-        assert!(queue_sent_between(account, 1, 3).contains(&queue_sent(account, 2, u64::MAX)));
-        assert!(!queue_sent_between(account, 1, 2).contains(&queue_sent(account, 2, 0)));
+        assert!(queue_history(account)[2].contains(&queue_meter(account)));
+        assert!(
+            !queue_sent_rows(account)
+                .iter()
+                .any(|rows| rows.contains(&queue_meter(account)))
+        );
     }
 }

@@ -55,7 +55,7 @@ use mox_events::Bus;
 use mox_proto::delivery::v1::delivery_service_server::DeliveryServiceServer;
 use mox_proto::mail::v1::mail_service_server::MailServiceServer;
 use mox_rpc::Identity;
-use mox_service::{Clock, Deps, Shutdown};
+use mox_service::{CidKey, Clock, Deps, Shutdown};
 use mox_telemetry::Telemetry;
 use tonic::Status;
 use tonic::service::Routes;
@@ -143,6 +143,8 @@ pub struct Parts {
     pub hasher: Hasher,
     /// Telling junk by its words.
     pub junk: Junk,
+    /// Hides ids of connections.
+    pub cids: CidKey,
     /// Where everything durable is kept.
     pub data_dir: PathBuf,
 }
@@ -243,6 +245,7 @@ impl Service {
             Arc::new(move |name| account::JunkRules::new(registry.current().dynamic.clone(), name))
         };
         accounts.set_junk_rules(junk_rules);
+        let cids = CidKey::derive(&auth::secret(&db).await?);
         let junk = Junk::new(accounts.clone(), contents.clone(), registry.clone());
         let parts = Parts {
             db,
@@ -255,6 +258,7 @@ impl Service {
             journal,
             hasher,
             junk,
+            cids,
             data_dir,
         };
         Ok(Self { parts, bus, clock })
@@ -279,6 +283,7 @@ impl Service {
             journal,
             hasher,
             db,
+            cids,
             ..
         } = self.parts.clone();
         let config: queue::Config = {
@@ -288,8 +293,8 @@ impl Service {
         let submitters = Arc::new(sessions.clone());
         let mut routes = Routes::builder();
         routes
-            .add_service(ConfigApi::new(registry.clone()).server())
-            .add_service(ConfigAdminApi::new(registry.clone(), accounts.clone(), queue.clone(), hasher).server())
+            .add_service(ConfigApi::new(registry.clone(), cids).server())
+            .add_service(ConfigAdminApi::new(registry.clone(), accounts.clone(), queue.clone(), hasher, cids).server())
             .add_service(AuthApi::new(authenticator).server())
             .add_service(
                 AuthAdminApi::new(db, registry.clone(), sessions.clone(), journal, self.clock.clone()).server(),
@@ -360,6 +365,7 @@ impl queue::Sessions for Sessions {
         Ok(queue::Submitter {
             id: session.account,
             name: session.name.to_string(),
+            login: session.login_address.to_string(),
         })
     }
 }

@@ -3,7 +3,7 @@
 use mox_message::{compose, received};
 use mox_smtp::{DataDecoder, Lines, Reply};
 use mox_spool::{Message, Spool, SpoolError};
-use mox_submit::Submission;
+use mox_submit::{Enqueued, Refused, Submission};
 use mox_telemetry::TraceKind;
 
 use crate::session::{Session, Stop};
@@ -97,6 +97,8 @@ async fn submit(session: &mut Session, transaction: Transaction, message: Messag
     let now = shared.clock.now();
     let mut prepared = match mox_submit::prepare(&message.bytes(), hostname, now) {
         Ok(prepared) => prepared,
+        // RFC 3463 §3.5: X.4.6, routing loop detected.
+        Err(refused @ Refused::Loop(_)) => return Reply::new(554, (4, 6), refused.to_string()),
         Err(refused) => return Reply::new(550, (6, 0), refused.to_string()),
     };
     match shared.sender.may_use(&token, &prepared.msg_from).await {
@@ -128,10 +130,12 @@ async fn submit(session: &mut Session, transaction: Transaction, message: Messag
         dsn_ret: transaction.dsn_ret,
         dsn_envid: transaction.dsn_envid,
         trace_id: mox_telemetry::trace_id(),
+        requiretls: transaction.requiretls,
+        release_at: transaction.release_at,
     };
     let size = message.len();
     match shared.sender.enqueue(submission, prepared).await {
-        Ok(ids) => {
+        Ok(Enqueued { ids, .. }) => {
             tracing::info!(user, ?ids, size, recipients, "queued");
             let shown: Vec<String> = ids.iter().take(IDS_SHOWN).map(u64::to_string).collect();
             let more = if ids.len() > IDS_SHOWN { " and more" } else { "" };
@@ -152,9 +156,9 @@ fn trace(session: &Session, smtputf8: bool) -> String {
         .map(|t| format!(" tls {} ({})", t.cipher, t.version))
         .unwrap_or_default();
     format!(
-        "Received: by {} with {with}{tls}\r\n\tid {:016x};\r\n\t{}\r\n",
+        "Received: by {} with {with}{tls}\r\n\tid {};\r\n\t{}\r\n",
         session.place.hostname,
-        session.info.cid,
+        session.place.shared.config.cid_key().seal(session.info.cid),
         compose::date(session.place.shared.clock.now())
     )
 }

@@ -8,7 +8,8 @@ use mox_config::Listener;
 use mox_proto::auth::v1::{EndSessionRequest, RenewSessionsRequest};
 use mox_service::{BoxStream, ConnInfo, Shutdown, TlsAcceptorConfig};
 use mox_smtp::limits::{AUTH_LINE, COMMAND_LINE, SERVER_IDLE};
-use mox_smtp::{Command, Connection, HostName, ReadError, Reply};
+use mox_smtp::{Command, Connection, Hold, HostName, ReadError, Reply};
+use mox_submit::FUTURE_RELEASE;
 use mox_telemetry::TraceKind;
 
 use crate::transaction::Transaction;
@@ -237,6 +238,12 @@ impl Session {
             lines.push(format!("AUTH {}", auth::mechanisms(self).join(" ")));
         }
         lines.extend(["8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "DSN", "CHUNKING"].map(str::to_owned));
+        // RFC 8689 §2: over TLS only.
+        if self.info.tls.is_some() {
+            lines.push("REQUIRETLS".into());
+        }
+        let now = self.place.shared.clock.unix_millis().div_euclid(1000);
+        lines.push(Hold::announcement(now, FUTURE_RELEASE));
         lines.push(format!("LIMITS RCPTMAX={}", limits::RECIPIENTS));
         Reply::plain(250, lines.join("\n"))
     }

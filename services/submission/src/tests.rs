@@ -16,7 +16,7 @@ use mox_proto::mail::v1::content::Where;
 use mox_proto::queue::v1 as queue_api;
 use mox_proto::queue::v1::submit_service_server::{SubmitService, SubmitServiceServer};
 use mox_rpc::Identity;
-use mox_service::ConnInfo;
+use mox_service::{ConnInfo, TlsInfo};
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::time::timeout;
@@ -125,7 +125,10 @@ impl SubmitService for Store {
         let request = request.into_inner();
         let ids = (1..=request.recipients.len() as u64).collect();
         self.enqueued.lock().push(request);
-        Ok(Response::new(queue_api::EnqueueResponse { ids }))
+        Ok(Response::new(queue_api::EnqueueResponse {
+            ids,
+            ..queue_api::EnqueueResponse::default()
+        }))
     }
 }
 
@@ -136,6 +139,28 @@ struct Client {
 
 impl Client {
     async fn new(passwords_in_the_clear: bool) -> Self {
+        Self::connect(passwords_in_the_clear, None).await
+    }
+
+    /// Past the login, over TLS.
+    async fn over_tls() -> Self {
+        let tls = TlsInfo {
+            version: "TLS1.3",
+            cipher: "TLS_AES_128_GCM_SHA256".into(),
+            sni: None,
+            exporter: None,
+            server_end_point: None,
+            peer_certificates: Vec::new(),
+        };
+        Self::connect(true, Some(tls)).await.log_in().await
+    }
+
+    /// Seconds since 1970.
+    fn now(&self) -> i64 {
+        Clock::system().unix_millis() / 1000
+    }
+
+    async fn connect(passwords_in_the_clear: bool, tls: Option<TlsInfo>) -> Self {
         let store = Store::default();
         let routes = Routes::new(AuthServiceServer::new(store.clone()));
         let routes = routes.add_service(SubmitServiceServer::new(store.clone()));
@@ -168,7 +193,7 @@ impl Client {
             remote: "192.0.2.1:1234".parse().unwrap(),
             local: "192.0.2.2:587".parse().unwrap(),
             listener_name: "test".into(),
-            tls: None,
+            tls,
         };
         let (stream, server) = duplex(1 << 20);
         tokio::spawn(Session::new(place, Box::new(server), info).run());
@@ -179,12 +204,15 @@ impl Client {
 
     /// Past the login.
     async fn logged_in() -> Self {
-        let mut client = Self::new(true).await;
+        Self::new(true).await.log_in().await
+    }
+
+    async fn log_in(mut self) -> Self {
         let sent = format!("AUTH PLAIN {}\r\n", STANDARD.encode(PLAIN));
-        let replies = client.exchange(&sent, 1).await;
+        let replies = self.exchange(&sent, 1).await;
         assert_eq!(replies, [format!("334 {}", STANDARD.encode("v=final"))]);
-        assert_eq!(client.codes("\r\n", 1).await, [235]);
-        client
+        assert_eq!(self.codes("\r\n", 1).await, [235]);
+        self
     }
 
     /// Sends this, and answers the last lines of as many replies.
@@ -333,4 +361,58 @@ async fn what_is_too_large_or_has_bare_cr_is_refused_after_its_end() {
         assert_eq!(client.codes(&format!("{message}.\r\nNOOP\r\n"), 2).await, [code, 250]);
     }
     assert!(client.store.enqueued.lock().is_empty());
+}
+
+#[tokio::test]
+async fn delivery_can_be_put_off_and_bound_to_tls() {
+    let mut client = Client::logged_in().await;
+    client.stream.write_all(b"EHLO x\r\n").await.unwrap();
+    let mut buffer = [0; 1024];
+    let n = client.stream.read(&mut buffer).await.unwrap();
+    let offered = String::from_utf8_lossy(&buffer[..n]).into_owned();
+    assert!(offered.contains("-FUTURERELEASE 5184000 2"), "{offered}");
+    assert!(!offered.contains("REQUIRETLS"), "{offered}");
+    for (parameters, expected) in [
+        ("REQUIRETLS", "530 5.7.10"),
+        ("HOLDFOR=5184001", "501 5.5.4"),
+        ("HOLDUNTIL=2020-01-01T00:00:00Z", "501 5.5.4"),
+        ("HOLDUNTIL=9999-01-01T00:00:00Z", "501 5.5.4"),
+        ("HOLDFOR=1 HOLDUNTIL=2020-01-01T00:00:00Z", "501 5.5.4"),
+        ("HOLDFOR=x", "501 5.5.4"),
+    ] {
+        let sent = format!("MAIL FROM:<mox@localhost> {parameters}\r\n");
+        let reply = client.exchange(&sent, 1).await.remove(0);
+        assert!(reply.starts_with(expected), "{parameters}: {reply}");
+    }
+    let before = client.now();
+    let envelope = "MAIL FROM:<mox@localhost> HOLDFOR=3600 SMTPUTF8\r\nRCPT TO:<a@b.example>\r\nDATA\r\n";
+    assert_eq!(client.codes(envelope, 3).await, [250, 250, 354]);
+    let message = "From: mox@localhost\r\nTLS-Required: No\r\nX-Mox-Extra-Order: 7\r\n\r\na\r\n.\r\n";
+    assert_eq!(client.codes(message, 1).await, [250]);
+    let request = client.store.enqueued.lock().pop().unwrap();
+    let after = request.release_at.unwrap() - before;
+    assert!((3600..3660).contains(&after), "{after}");
+    assert_eq!(request.requiretls(), queue_api::RequireTls::No);
+    assert_eq!(request.extra.get("Order").map(String::as_str), Some("7"));
+    assert!(!request.smtputf8, "nothing needs it");
+    let content = request.content.unwrap().r#where.unwrap();
+    let expected = "From: mox@localhost\r\nTLS-Required: No\r\n\r\na\r\n";
+    assert_eq!(content, Where::Inline(Bytes::from_static(expected.as_bytes())));
+}
+
+#[tokio::test]
+async fn requiretls_counts_more_than_the_header() {
+    let mut client = Client::over_tls().await;
+    client.stream.write_all(b"EHLO x\r\n").await.unwrap();
+    let mut buffer = [0; 1024];
+    let n = client.stream.read(&mut buffer).await.unwrap();
+    assert!(String::from_utf8_lossy(&buffer[..n]).contains("-REQUIRETLS\r\n"));
+    let envelope = "MAIL FROM:<mox@localhost> REQUIRETLS SMTPUTF8\r\nRCPT TO:<j\u{f6}@b.example>\r\nDATA\r\n";
+    assert_eq!(client.codes(envelope, 3).await, [250, 250, 354]);
+    let message = "From: mox@localhost\r\nTLS-Required: No\r\n\r\na\r\n.\r\n";
+    assert_eq!(client.codes(message, 1).await, [250]);
+    let request = client.store.enqueued.lock().pop().unwrap();
+    assert_eq!(request.requiretls(), queue_api::RequireTls::Yes);
+    assert!(request.smtputf8);
+    assert_eq!(request.release_at, None);
 }

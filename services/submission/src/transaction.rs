@@ -2,7 +2,7 @@
 
 use mox_proto::queue::v1::EnqueueRecipient;
 use mox_smtp::{MailParams, Path, RcptParams, Recipient, Reply};
-use mox_submit::SendError;
+use mox_submit::{FUTURE_RELEASE, SendError};
 
 use crate::chunks::Chunks;
 use crate::limits;
@@ -17,6 +17,9 @@ pub(crate) struct Transaction {
     pub smtputf8: bool,
     pub dsn_ret: String,
     pub dsn_envid: String,
+    pub requiretls: bool,
+    /// Not to be delivered before, seconds since 1970.
+    pub release_at: Option<i64>,
     /// What BDAT brought so far.
     pub chunks: Option<Chunks>,
 }
@@ -28,6 +31,7 @@ pub(crate) fn reply_to(error: &SendError) -> Reply {
         SendError::SessionEnded => Reply::new(421, (7, 0), text),
         SendError::NotAllowed(_) => Reply::new(550, (7, 1), text),
         SendError::Limit(_) => Reply::new(451, (7, 1), text),
+        SendError::NoSpace => Reply::new(452, (3, 1), text),
         SendError::Invalid(_) => Reply::new(550, (5, 0), text),
         SendError::Unavailable(_) => Reply::new(451, (3, 0), text),
     }
@@ -44,13 +48,15 @@ pub(crate) async fn mail(session: &mut Session, path: Option<Path>, params: Mail
     if session.transaction.is_some() {
         return Reply::new(503, (5, 1), "there is a transaction already");
     }
-    // RFC 5321 §4.1.1.11: parameters of extensions that were not announced.
-    if params.requiretls {
-        return Reply::new(555, (5, 4), "REQUIRETLS is not offered");
+    // RFC 8689 §2: what goes on over TLS only has come over TLS. RFC 5248: X.7.10, encryption needed.
+    if params.requiretls && session.info.tls.is_none() {
+        return Reply::new(530, (7, 10), "REQUIRETLS needs TLS here too: say STARTTLS first");
     }
-    if params.hold.is_some() {
-        return Reply::new(555, (5, 4), "FUTURERELEASE is not offered");
-    }
+    let now = session.place.shared.clock.unix_millis().div_euclid(1000);
+    let release_at = match params.hold.map(|hold| hold.release_at(now, FUTURE_RELEASE)).transpose() {
+        Ok(release_at) => release_at,
+        Err(why) => return Reply::new(501, (5, 4), why),
+    };
     let most = session.place.listener.smtp_max_message_size;
     if params.size.is_some_and(|size| size > most) {
         return Reply::new(552, (3, 4), format!("a message may have at most {most} bytes"));
@@ -85,6 +91,8 @@ pub(crate) async fn mail(session: &mut Session, path: Option<Path>, params: Mail
         smtputf8: params.smtputf8,
         dsn_ret: params.ret.map(|ret| ret.as_str().to_owned()).unwrap_or_default(),
         dsn_envid: params.envid.unwrap_or_default(),
+        requiretls: params.requiretls,
+        release_at,
         chunks: None,
     });
     Reply::new(250, (1, 0), "sender ok")

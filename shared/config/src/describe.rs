@@ -7,6 +7,7 @@ use std::fmt::Write;
 use crate::dynamic::Dynamic;
 use crate::fixed::Static;
 use crate::section::{Field, Shape, Table};
+use crate::sendmail::Sendmail;
 
 /// Columns of a line of explanation.
 const WIDTH: usize = 110;
@@ -21,6 +22,12 @@ pub fn describe_static() -> String {
 #[must_use]
 pub fn describe_dynamic() -> String {
     describe(Dynamic::table())
+}
+
+/// Every setting of `/etc/moxsubmit.conf`, with its explanation.
+#[must_use]
+pub fn describe_sendmail() -> String {
+    describe(Sendmail::table())
 }
 
 fn describe(table: &'static Table) -> String {
@@ -168,6 +175,7 @@ mod tests {
         for (description, table) in [
             (describe_static(), Static::table()),
             (describe_dynamic(), Dynamic::table()),
+            (describe_sendmail(), Sendmail::table()),
         ] {
             let text = all_in_use(&description);
             let file = DeTable::parse(&text).unwrap_or_else(|e| panic!("{e}\n{text}"));

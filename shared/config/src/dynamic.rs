@@ -200,6 +200,21 @@ impl Domain {
             .map(String::as_str)
             .filter(|s| !s.is_empty())
     }
+
+    /// A localpart before its first separator, and behind it; all of it if it has none. A localpart is never empty, so
+    /// a separator at its start is none.
+    #[must_use]
+    pub fn split_localpart<'l>(&self, localpart: &'l str) -> (&'l str, Option<&'l str>) {
+        let first = self
+            .separators()
+            .filter_map(|s| localpart.find(s).map(|at| (at, s.len())))
+            .filter(|(at, _)| *at > 0)
+            .min_by_key(|(at, length)| (*at, std::cmp::Reverse(*length)));
+        match first {
+            Some((at, length)) => (&localpart[..at], Some(&localpart[at + length..])),
+            None => (localpart, None),
+        }
+    }
 }
 
 impl Route {

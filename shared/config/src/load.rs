@@ -11,6 +11,7 @@ use crate::dynamic::Dynamic;
 use crate::fixed::Static;
 use crate::problem::{ConfigError, FieldPath, Located, Problem};
 use crate::section::Table;
+use crate::sendmail::{self, Sendmail};
 use crate::validate;
 
 /// The largest file that is read, in bytes: a hundred thousand accounts fit.
@@ -123,6 +124,16 @@ impl Source {
         self.unless(validate::dynamic_problems(&config, fixed))?;
         config.host = Some(fixed.host());
         Ok(config)
+    }
+
+    /// As the settings of `mox sendmail`.
+    ///
+    /// # Errors
+    /// Everything that is wrong.
+    pub fn parse_sendmail(&self) -> Result<Sendmail, ConfigError> {
+        let settings: Sendmail = self.parse(Sendmail::table())?;
+        self.unless(sendmail::problems(&settings))?;
+        Ok(settings)
     }
 
     fn unless(&self, problems: Vec<Problem>) -> Result<(), ConfigError> {

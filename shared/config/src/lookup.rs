@@ -119,14 +119,9 @@ fn key(domain: &Domain, localpart: &str) -> String {
     }
 }
 
-/// Without what follows the first separator. A localpart is never empty, so a separator at its start is none.
+/// Without what follows the first separator.
 fn without_extra<'l>(domain: &Domain, localpart: &'l str) -> &'l str {
-    let first = domain
-        .separators()
-        .filter_map(|s| localpart.find(s))
-        .filter(|at| *at > 0)
-        .min();
-    first.map_or(localpart, |at| &localpart[..at])
+    domain.split_localpart(localpart).0
 }
 
 fn is_postmaster(localpart: &Localpart) -> bool {

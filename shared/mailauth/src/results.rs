@@ -129,8 +129,8 @@ fn write_dmarc(f: &mut fmt::Formatter<'_>, verdict: &dmarc::Verdict) -> fmt::Res
 
 fn write_arc(f: &mut fmt::Formatter<'_>, verdict: &arc::Verdict) -> fmt::Result {
     reason(f, verdict.problem.as_ref())?;
-    if let Some(sealer) = verdict.sealers.first() {
-        write!(f, "\r\n\t header.oldest-pass=0 (sealed by {})", comment(sealer))?;
+    if let Some(last) = verdict.sealed.first() {
+        write!(f, "\r\n\t header.oldest-pass=0 (sealed by {})", comment(&last.sealer))?;
     }
     Ok(())
 }

@@ -67,6 +67,7 @@ const SERVICES: &[Service] = &[
             ("SetPassword", Unary),
             ("RemoveAccount", Unary),
             ("ListAccounts", Unary),
+            ("RevealCid", Unary),
         ],
     },
     Service {
@@ -239,6 +240,7 @@ const SERVICES: &[Service] = &[
             ("RemoveTlsPublicKey", Unary),
             ("ListLogins", Unary),
             ("ListQueue", Unary),
+            ("RevealCid", Unary),
             ("Status", Unary),
         ],
     },

@@ -10,6 +10,8 @@ use mox_proto::config::v1::config_service_client::ConfigServiceClient;
 use mox_rpc::Channel;
 use tokio::sync::watch;
 
+use crate::cid::CidKey;
+
 /// Between looks at the store, besides those that events ask for.
 const POLL: Duration = Duration::from_secs(30);
 
@@ -26,6 +28,7 @@ pub struct ConfigWatch {
 struct Snapshot {
     version: u64,
     dynamic: Arc<Dynamic>,
+    cid_key: CidKey,
 }
 
 impl ConfigWatch {
@@ -45,6 +48,7 @@ impl ConfigWatch {
         let (_, receiver) = watch::channel(Snapshot {
             version: 1,
             dynamic: Arc::new(dynamic),
+            cid_key: CidKey::default(),
         });
         Self { receiver }
     }
@@ -66,6 +70,13 @@ impl ConfigWatch {
     #[must_use]
     pub fn version(&self) -> u64 {
         self.receiver.borrow().version
+    }
+
+    /// What hides ids of connections in Received fields; of use only to services that write such fields, as others don't
+    /// get it.
+    #[must_use]
+    pub fn cid_key(&self) -> CidKey {
+        self.receiver.borrow().cid_key
     }
 
     /// Completes when the configuration is another than at the last call, or at the clone's making.
@@ -134,6 +145,7 @@ async fn fetch(store: &mut ConfigServiceClient<Channel>, known: u64) -> Result<O
     Ok(Some(Snapshot {
         version: answer.version,
         dynamic: Arc::new(dynamic),
+        cid_key: CidKey::from_bytes(&answer.cid_key).unwrap_or_default(),
     }))
 }
 
@@ -166,6 +178,7 @@ mod tests {
             Ok(Response::new(GetConfigResponse {
                 version,
                 snapshot: snapshot.into(),
+                ..GetConfigResponse::default()
             }))
         }
     }

@@ -9,6 +9,7 @@
 //! and the part of a process that control talks to ([`node`]).
 
 mod accept;
+mod cid;
 mod clock;
 mod config_watch;
 mod deps;
@@ -24,6 +25,7 @@ mod stream;
 mod tls;
 
 pub use accept::{Refusals, accept};
+pub use cid::CidKey;
 pub use clock::{Clock, ManualClock};
 pub use config_watch::ConfigWatch;
 pub use deps::{Deps, Peers};

@@ -1,6 +1,7 @@
 //! The header of a message that is to be sent (RFC 6409 §8).
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -10,12 +11,18 @@ use mox_types::Address;
 /// RFC 5321 §6.3: a message that went through so many hops is in a loop.
 const RECEIVED_MAX: usize = 100;
 
+/// Header fields whose name begins so are not sent, but kept beside the message for webhooks.
+const EXTRA: &str = "X-Mox-Extra-";
+/// Most of them, and octets of their names and values together: as much as the queue keeps.
+const EXTRA_FIELDS: usize = 64;
+const EXTRA_BYTES: usize = 16 << 10;
+
 /// A message that may be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prepared {
     /// Header fields that were missing, to be put above the content: Date and Message-ID.
     pub added: String,
-    /// The message without Bcc.
+    /// The message without Bcc and fields of [`EXTRA`].
     pub content: Bytes,
     /// Who it is from.
     pub msg_from: Address,
@@ -25,6 +32,12 @@ pub struct Prepared {
     pub message_id: String,
     /// Whether an octet is not ASCII.
     pub eight_bit: bool,
+    /// Whether the header has text that is not ASCII, for which SMTPUTF8 is needed (RFC 6532).
+    pub international: bool,
+    /// The author prefers delivery without TLS to none: `TLS-Required: No` (RFC 8689 §5).
+    pub tls_optional: bool,
+    /// Values of X-Mox-Extra fields by the rest of their name, written as in `Some-Name`.
+    pub extra: BTreeMap<String, String>,
 }
 
 /// Why a message may not be sent.
@@ -39,6 +52,9 @@ pub enum Refused {
     /// It went around in circles.
     #[error("message went through {0} hosts: it is in a loop")]
     Loop(usize),
+    /// A field for webhooks is there twice, has no name of its own, or there are too many.
+    #[error("header field {0}: {1}")]
+    Extra(String, &'static str),
 }
 
 /// Completes a message, at `now`, for a host called `hostname`.
@@ -68,12 +84,17 @@ pub fn prepare(message: &Bytes, hostname: &str, now: SystemTime) -> Result<Prepa
     if !header.has_date {
         added.push_str(&format!("Date: {}\r\n", mox_message::compose::date(now)));
     }
+    let fields = fields(message)?;
     // Those in Bcc are recipients of the envelope; the others may not learn of them.
-    let content = match mox_message::remove_headers(message, &["Bcc"]) {
+    let removed: Vec<&str> = fields.names.iter().map(String::as_str).chain(["Bcc"]).collect();
+    let content = match mox_message::remove_headers(message, &removed) {
         Cow::Borrowed(_) => message.clone(),
         Cow::Owned(without) => without.into(),
     };
     let eight_bit = !content.is_ascii();
+    let top = &content[..mox_message::header_end(&content)];
+    // RFC 6532 is UTF-8; what older programs send in other character sets is what it always was.
+    let international = eight_bit && !top.is_ascii() && std::str::from_utf8(top).is_ok();
     Ok(Prepared {
         added,
         content,
@@ -81,7 +102,70 @@ pub fn prepare(message: &Bytes, hostname: &str, now: SystemTime) -> Result<Prepa
         subject: header.subject,
         message_id,
         eight_bit,
+        international,
+        tls_optional: fields.tls_optional,
+        extra: fields.extra,
     })
+}
+
+/// What header fields ask for.
+#[derive(Default)]
+struct Fields {
+    /// Of X-Mox-Extra fields, as written.
+    names: Vec<String>,
+    extra: BTreeMap<String, String>,
+    tls_optional: bool,
+}
+
+fn fields(message: &[u8]) -> Result<Fields, Refused> {
+    let mut found = Fields::default();
+    let (mut tls_required, mut bytes) = (0, 0);
+    for field in mox_message::headers(message) {
+        if field.is("TLS-Required") {
+            tls_required += 1;
+            // RFC 8689 §5: the only value there is.
+            found.tls_optional = field.value().eq_ignore_ascii_case(b"No");
+            continue;
+        }
+        let Some((prefix, name)) = field.name.split_at_checked(EXTRA.len()) else {
+            continue;
+        };
+        if !prefix.eq_ignore_ascii_case(EXTRA.as_bytes()) {
+            continue;
+        }
+        let written = String::from_utf8_lossy(field.name).into_owned();
+        if name.is_empty() {
+            return Err(Refused::Extra(written, "it has no name of its own"));
+        }
+        let value = field.text().trim().to_owned();
+        bytes += name.len() + value.len();
+        if found.names.len() == EXTRA_FIELDS || bytes > EXTRA_BYTES {
+            return Err(Refused::Extra(written, "there are too many, or they are too long"));
+        }
+        if found.extra.insert(in_title_case(name), value).is_some() {
+            return Err(Refused::Extra(written, "it may be there once only"));
+        }
+        found.names.push(written);
+    }
+    // Twice is not defined, and then TLS is not given up.
+    found.tls_optional &= tls_required == 1;
+    Ok(found)
+}
+
+/// `some-NAME` as `Some-Name`: names of header fields are the same in any case.
+fn in_title_case(name: &[u8]) -> String {
+    let mut first = true;
+    let name = String::from_utf8_lossy(name);
+    let letters = name.chars().map(|c| {
+        let c = if first {
+            c.to_ascii_uppercase()
+        } else {
+            c.to_ascii_lowercase()
+        };
+        first = c == '-';
+        c
+    });
+    letters.collect()
 }
 
 #[cfg(test)]
@@ -125,6 +209,54 @@ mod tests {
         assert_eq!(&p.content[..], message.as_bytes());
         assert_eq!(p.message_id, "q@example.org");
         assert!(p.eight_bit);
+    }
+
+    #[test]
+    fn fields_for_webhooks_are_taken_out() {
+        let p = prepared(
+            "x-mox-EXTRA-some-KEY: =?utf-8?q?gr=C3=BCn?=\r\n folded\r\nFrom: a@example.org\r\nX-Mox-Extra-B: 1\r\n\r\n\
+             X-Mox-Extra-C: body\r\n",
+        )
+        .unwrap();
+        assert_eq!(&p.content[..], b"From: a@example.org\r\n\r\nX-Mox-Extra-C: body\r\n");
+        let extra: Vec<(&str, &str)> = p.extra.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        assert_eq!(extra, [("B", "1"), ("Some-Key", "gr\u{fc}n folded")]);
+        for bad in ["X-Mox-Extra-A: 1\r\nx-mox-extra-a: 2\r\n", "X-Mox-Extra-: 1\r\n"] {
+            let message = format!("From: a@example.org\r\n{bad}\r\n");
+            let refused = prepare(&message.into(), "h", SystemTime::UNIX_EPOCH);
+            assert!(matches!(refused, Err(Refused::Extra(..))), "{bad}");
+        }
+        let many: String = (0..65).map(|n| format!("X-Mox-Extra-{n}: 1\r\n")).collect();
+        let long = format!("X-Mox-Extra-A: {}\r\n", "x".repeat(EXTRA_BYTES));
+        for bad in [many, long] {
+            let message = format!("From: a@example.org\r\n{bad}\r\n");
+            let refused = prepare(&message.into(), "h", SystemTime::UNIX_EPOCH);
+            assert!(matches!(refused, Err(Refused::Extra(..))));
+        }
+    }
+
+    #[test]
+    fn what_the_header_asks_of_delivery_is_found() {
+        for (header, optional) in [
+            ("", false),
+            ("TLS-Required: No\r\n", true),
+            ("tls-required:\tno\r\n", true),
+            ("TLS-Required: Yes\r\n", false),
+            ("TLS-Required: No\r\nTLS-Required: No\r\n", false),
+        ] {
+            let message = format!("From: a@example.org\r\n{header}\r\nTLS-Required: No\r\n");
+            let p = prepare(&message.into(), "h", SystemTime::UNIX_EPOCH).unwrap();
+            assert_eq!(p.tls_optional, optional, "{header}");
+        }
+        assert!(
+            prepared("From: a@example.org\r\nSubject: \u{e9}\r\n\r\n")
+                .unwrap()
+                .international
+        );
+        assert!(!prepared("From: a@example.org\r\n\r\n\u{e9}\r\n").unwrap().international);
+        let latin = Bytes::from_static(b"From: a@example.org\r\nSubject: \xe9\r\n\r\n");
+        let p = prepare(&latin, "h", SystemTime::UNIX_EPOCH).unwrap();
+        assert!(p.eight_bit && !p.international);
     }
 
     #[test]

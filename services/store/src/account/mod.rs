@@ -49,7 +49,9 @@ pub use pack::{Columns, Packer, join as join_rows};
 pub use ranges::{
     Collector, RANGES_MAX, contains, from as ranges_from, normalize, of as ranges_of, span as ranges_span,
 };
-pub use recipients::{count_recipients, find_recipient, is_sent, knows_domain, record_recipients};
+pub use recipients::{
+    count_recipients, find_recipient, is_sent, knows_domain, recipient_key, record_recipients, write_to,
+};
 pub use rights::{Identity, rights};
 pub use rows::{FromSnapshot, Reader, read as read_rows};
 pub use state::{Counts, Mailbox, State};

@@ -1,5 +1,6 @@
-//! Whom an account has sent to: what it sends itself is known by what lies in its mailbox for sent mail. A message from
-//! somebody it wrote to is more likely to be wanted.
+//! Whom an account has sent to: known by what it puts into the queue, and by what lies in its mailbox for sent mail, as
+//! clients of other servers, and other programs, put it there. A message from somebody it wrote to is more likely to be
+//! wanted. Who sends through the queue and keeps a copy counts twice: what matters is whether, and when.
 
 use std::collections::BTreeMap;
 
@@ -63,7 +64,7 @@ pub fn count_recipients(
     let mut keys: Vec<Bytes> = all
         .filter_map(|a| address(&a))
         .take(RECIPIENTS_MAX)
-        .map(|a| key(account, &a))
+        .map(|a| recipient_key(account, &a))
         .collect();
     keys.sort_unstable();
     // Who is in To and in Cc gets the message once.
@@ -72,6 +73,17 @@ pub fn count_recipients(
         add(seen.entry(key).or_default(), &once(at));
     }
     Ok(())
+}
+
+/// The record of somebody after so many more messages were sent at a time (seconds since 1970).
+#[must_use]
+pub fn write_to(known: Option<&record::Recipient>, messages: u64, at: i64) -> record::Recipient {
+    let mut now = once(at);
+    now.messages = messages;
+    if let Some(known) = known {
+        add(&mut now, known);
+    }
+    now
 }
 
 /// What is known of somebody that the account may have sent to.
@@ -83,7 +95,7 @@ pub async fn find_recipient(
     account: AccountId,
     address: &Address,
 ) -> Result<Option<record::Recipient>, AccountError> {
-    let value = db.get(key(account, address)).await?;
+    let value = db.get(recipient_key(account, address)).await?;
     value
         .map(|v| record::Recipient::decode(v.data).map_err(|_| AccountError::Damaged("a recipient")))
         .transpose()
@@ -117,8 +129,9 @@ fn add(recipient: &mut record::Recipient, other: &record::Recipient) {
     recipient.messages = recipient.messages.saturating_add(other.messages);
 }
 
-/// Localparts are looked up without regard to case, which practically nobody tells apart.
-fn key(account: AccountId, address: &Address) -> Bytes {
+/// Where somebody is kept. Localparts are looked up without regard to case, which practically nobody tells apart.
+#[must_use]
+pub fn recipient_key(account: AccountId, address: &Address) -> Bytes {
     keys::recipient(
         account,
         address.domain.as_str(),

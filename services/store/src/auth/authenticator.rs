@@ -130,7 +130,7 @@ impl Authenticator {
 }
 
 /// The store's own secret, made at first.
-async fn secret(db: &Db) -> Result<Bytes, EngineError> {
+pub(crate) async fn secret(db: &Db) -> Result<Bytes, EngineError> {
     loop {
         if let Some(kept) = db.get(keys::secret()).await? {
             return Ok(kept.data);

@@ -35,6 +35,7 @@ use mox_proto::record::v1 as record;
 use mox_sasl::{CramMd5State, Credentials, ScramKeys};
 
 pub use admin::AuthAdminApi;
+pub(crate) use authenticator::secret;
 pub use authenticator::{AuthApi, Authenticator, Limits};
 pub use hasher::Hasher;
 pub use journal::Journal;

@@ -14,11 +14,11 @@ const QUEUE_TICKETS: u8 = b't';
 const QUEUE_ACCOUNTS: u8 = b'a';
 /// The next id: this one key.
 const QUEUE_NEXT: u8 = b'n';
-/// Recipients that accounts sent to of late: `o`, account, time, id.
+/// Not written any more, and removed: recipients that accounts sent to of late.
 const QUEUE_SENT: u8 = b'o';
-/// Recipients that accounts have sent to before: `f`, account, address.
+/// Not written any more, and removed: recipients that accounts have sent to before.
 const QUEUE_KNOWN: u8 = b'f';
-/// Makes those who count what an account sent wait for each other: `m`, account.
+/// What an account sent of late: `m`, account.
 const QUEUE_METER: u8 = b'm';
 /// Entries by what lists are filtered and sorted by: `i`, field, order, value, 0, time, id.
 const QUEUE_INDEX: u8 = b'i';
@@ -142,39 +142,19 @@ pub fn queue_next() -> Bytes {
     queue(QUEUE_NEXT).build()
 }
 
-/// A recipient that an account sent to; the value is 1 if it was for the first time.
-#[must_use]
-pub fn queue_sent(account: AccountId, time: i64, id: u64) -> Bytes {
-    queue(QUEUE_SENT)
-        .raw(account.as_bytes())
-        .u64(millis(time))
-        .u64(id)
-        .build()
-}
-
-/// All recipients that an account sent to, from one time on to before another.
-#[must_use]
-pub fn queue_sent_between(account: AccountId, from: i64, to: i64) -> Range<Bytes> {
-    let at = |time| queue(QUEUE_SENT).raw(account.as_bytes()).u64(millis(time)).build();
-    at(from)..at(to)
-}
-
-/// A recipient that an account has sent to before.
-#[must_use]
-pub fn queue_known(account: AccountId, address: &str) -> Bytes {
-    queue(QUEUE_KNOWN)
-        .raw(account.as_bytes())
-        .raw(address.as_bytes())
-        .build()
-}
-
-/// What those who count what an account sent hold on to.
+/// How much an account sent of late, [`mox_proto::record::v1::SentMeter`].
 #[must_use]
 pub fn queue_meter(account: AccountId) -> Bytes {
     queue(QUEUE_METER).raw(account.as_bytes()).build()
 }
 
-/// What is kept of what an account sent, and of whom it does not send to.
+/// What earlier versions kept of what an account sent.
+#[must_use]
+pub fn queue_sent_rows(account: AccountId) -> [Range<Bytes>; 2] {
+    [QUEUE_SENT, QUEUE_KNOWN].map(|table| queue(table).raw(account.as_bytes()).prefix())
+}
+
+/// What is kept of what an account sent, by this and earlier versions, and of whom it does not send to.
 #[must_use]
 pub fn queue_history(account: AccountId) -> [Range<Bytes>; 5] {
     [QUEUE_SENT, QUEUE_KNOWN, QUEUE_METER, QUEUE_SUPPRESSIONS, QUEUE_FROMIDS]

@@ -7,6 +7,7 @@ use mox_proto::queue::v1::{EnqueueRequest, EnqueueResponse, Entry};
 use mox_types::{AccountId, Address};
 use prost::Message;
 
+use super::fromid::{Sender, senders};
 use super::submit::may_send_as;
 use super::suppress::base_address;
 use super::{ATTEMPTS, Queue, QueueError, hold, limits, record};
@@ -25,8 +26,8 @@ const TEXT_MAX: usize = 1000;
 /// Extra fields, and octets of their names and values together.
 const EXTRA_MAX: usize = 64;
 const EXTRA_BYTES_MAX: usize = 16 << 10;
-/// RFC 4865 §4: a bound that is announced; as long as an entry is tried, and more.
-const RELEASE_MAX_MILLIS: i64 = 60 * 24 * 3600 * 1000;
+/// A day more than what submission announces (RFC 4865 §4): the clocks of two processes differ.
+const RELEASE_MAX_MILLIS: i64 = 61 * 24 * 3600 * 1000;
 
 /// Who submits.
 #[derive(Debug, Clone)]
@@ -35,6 +36,8 @@ pub struct Submitter {
     pub id: AccountId,
     /// Its name in the configuration.
     pub name: String,
+    /// The address that was logged in with.
+    pub login: String,
 }
 
 fn check(holds: bool, what: &str) -> Result<(), QueueError> {
@@ -139,6 +142,12 @@ impl Queue {
             request.size == 0 || request.size == size,
             "size is not that of prefix and content",
         )?;
+        let (senders, fromids) = senders(config, settings, submitter, request)?;
+        let limits = config
+            .host
+            .as_ref()
+            .is_none_or(|host| host.localserve.is_none())
+            .then_some(settings);
         let mut ids = Vec::new();
         for attempt in 0..ATTEMPTS {
             let now = self.now();
@@ -154,15 +163,22 @@ impl Queue {
                 ids = (first..first + recipients.len() as u64).collect();
             }
             let mut commit = Commit::new();
-            let counted: Vec<(u64, Address)> = ids.iter().copied().zip(recipients.iter().cloned()).collect();
-            if config.host.as_ref().is_none_or(|host| host.localserve.is_none()) {
-                limits::count(self, &mut commit, submitter.id, settings, &counted, now).await?;
-            }
-            let mut entries = Vec::with_capacity(counted.len());
-            for (index, (id, recipient)) in counted.iter().enumerate() {
-                entries.push(entry(
-                    submitter, request, index, *id, ids[0], recipient, content, size, now,
-                )?);
+            let sending = limits::Sending {
+                submitter,
+                limits,
+                recipients: &recipients,
+                remember: !request.mail_from.is_empty(),
+                now,
+            };
+            limits::count(self, &mut commit, &sending).await?;
+            let mut entries = Vec::with_capacity(ids.len());
+            for (index, (id, recipient)) in ids.iter().zip(&recipients).enumerate() {
+                let mut entry = entry(submitter, request, index, *id, ids[0], recipient, content, size, now)?;
+                if let Some(Sender { mail_from, fromid }) = senders.get(index) {
+                    entry.mail_from.clone_from(mail_from);
+                    entry.fromid.clone_from(fromid);
+                }
+                entries.push(entry);
             }
             self.mark(submitter, request, &recipients, &mut entries).await?;
             for entry in &entries {
@@ -170,7 +186,10 @@ impl Queue {
             }
             let owners: Vec<Owner> = ids.iter().map(|id| Owner::queue(*id)).collect();
             content.reference(&mut commit, &owners);
-            let response = EnqueueResponse { ids: ids.clone() };
+            let response = EnqueueResponse {
+                ids: ids.clone(),
+                fromids: fromids.clone(),
+            };
             let kept = response.encode_to_vec().into();
             idempotency::record(&mut commit, now / 1000, scope, &request.key, &digest, &kept);
             match self.db().commit(commit).await {

@@ -24,6 +24,7 @@ mod dsn;
 mod enqueue;
 mod error;
 mod find;
+mod fromid;
 mod hold;
 mod ids;
 mod index;

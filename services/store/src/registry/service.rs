@@ -5,6 +5,7 @@ use mox_proto::config::v1 as api;
 use mox_proto::config::v1::config_admin_service_server::{ConfigAdminService, ConfigAdminServiceServer};
 use mox_proto::config::v1::config_service_server::{ConfigService, ConfigServiceServer};
 use mox_proto::record::v1 as record;
+use mox_service::CidKey;
 use mox_types::AccountId;
 use prost::Message;
 use tonic::{Request, Response, Status};
@@ -19,15 +20,21 @@ use crate::queue::Queue;
 /// Most bytes of a configuration: of about a hundred thousand accounts.
 const CONFIG_BYTES: usize = 64 << 20;
 
+/// Who writes Received fields, and so hides ids of connections in them.
+const RECEIVERS: [&str; 2] = ["smtp-in", "submission"];
+
 /// For every service: its part of the configuration.
 #[derive(Clone)]
-pub struct ConfigApi(Registry);
+pub struct ConfigApi {
+    registry: Registry,
+    cids: CidKey,
+}
 
 impl ConfigApi {
     /// Over the registry.
     #[must_use]
-    pub fn new(registry: Registry) -> Self {
-        Self(registry)
+    pub fn new(registry: Registry, cids: CidKey) -> Self {
+        Self { registry, cids }
     }
 
     /// The gRPC service.
@@ -41,15 +48,20 @@ impl ConfigApi {
 impl ConfigService for ConfigApi {
     async fn get(&self, request: Request<api::GetConfigRequest>) -> Result<Response<api::GetConfigResponse>, Status> {
         let caller = mox_rpc::caller(&request)?;
-        let committed = self.0.current();
+        let committed = self.registry.current();
         let snapshot = if committed.version == request.get_ref().known_version || committed.version == 0 {
             Bytes::new()
         } else {
-            self.0.part(&committed, &caller)?
+            self.registry.part(&committed, &caller)?
+        };
+        let cid_key = match RECEIVERS.contains(&caller.as_str()) && !snapshot.is_empty() {
+            true => self.cids.to_bytes().into(),
+            false => Bytes::new(),
         };
         Ok(Response::new(api::GetConfigResponse {
             version: committed.version,
             snapshot,
+            cid_key,
         }))
     }
 }
@@ -61,17 +73,19 @@ pub struct ConfigAdminApi {
     accounts: Accounts,
     queue: Queue,
     hasher: Hasher,
+    cids: CidKey,
 }
 
 impl ConfigAdminApi {
     /// Over the registry, with what holds data of accounts.
     #[must_use]
-    pub fn new(registry: Registry, accounts: Accounts, queue: Queue, hasher: Hasher) -> Self {
+    pub fn new(registry: Registry, accounts: Accounts, queue: Queue, hasher: Hasher, cids: CidKey) -> Self {
         Self {
             registry,
             accounts,
             queue,
             hasher,
+            cids,
         }
     }
 
@@ -128,6 +142,19 @@ impl ConfigAdminService for ConfigAdminApi {
         Ok(Response::new(api::ListAccountsResponse {
             accounts: self.registry.list().await?,
         }))
+    }
+
+    async fn reveal_cid(
+        &self,
+        request: Request<api::RevealCidRequest>,
+    ) -> Result<Response<api::RevealCidResponse>, Status> {
+        let id = &request.get_ref().id;
+        let cid = self.cids.open(id.trim()).ok_or_else(|| {
+            Status::invalid_argument(
+                "this is no id that this mox has put into a Received field: it has 32 hexadecimal digits, behind \"id\"",
+            )
+        })?;
+        Ok(Response::new(api::RevealCidResponse { cid }))
     }
 }
 

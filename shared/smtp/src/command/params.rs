@@ -44,6 +44,33 @@ pub enum Hold {
     Until(i64),
 }
 
+impl Hold {
+    /// What EHLO says of FUTURERELEASE at a time (seconds since 1970): how many seconds ahead a message can be held, and
+    /// until when (RFC 4865 §4).
+    #[must_use]
+    pub fn announcement(now: i64, longest: u32) -> String {
+        let until = OffsetDateTime::from_unix_timestamp(now.saturating_add(longest.into())).ok();
+        let until = until.and_then(|t| t.format(&Rfc3339).ok()).unwrap_or_default();
+        format!("FUTURERELEASE {longest} {until}")
+    }
+
+    /// When a message is to be released, as seconds since 1970.
+    ///
+    /// # Errors
+    /// If that is further ahead than was announced, or has passed, which is a mistake.
+    pub fn release_at(self, now: i64, longest: u32) -> Result<i64, &'static str> {
+        let at = match self {
+            Self::For(seconds) => now.saturating_add(seconds.into()),
+            Self::Until(at) if at < now => return Err("the time to hold the message until has passed"),
+            Self::Until(at) => at,
+        };
+        if at > now.saturating_add(longest.into()) {
+            return Err("a message can't be held for so long: see FUTURERELEASE in the reply to EHLO");
+        }
+        Ok(at)
+    }
+}
+
 /// AUTH of MAIL (RFC 4954 §5): who submitted the message first, as the client says. Not trusted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AuthIdentity {

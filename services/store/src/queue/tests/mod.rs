@@ -70,6 +70,7 @@ impl World {
         let sender = Submitter {
             id: AccountId::new(),
             name: "me".into(),
+            login: "me@local.example".into(),
         };
         Self {
             queue,

@@ -108,8 +108,95 @@ async fn limits_of_a_day_hold_and_pass() {
         matches!(&error, QueueError::Limit(text) if text.contains("5 messages a day")),
         "{error}"
     );
-    world.advance(24 * 3600 * 1000 + 1);
+    // What counts together is counted until the last of it is a day ago.
+    world.advance(24 * 3600 * 1000 + 10 * 60 * 1000);
     world.send(&["a@one.example", "d@one.example"]).await;
+}
+
+#[tokio::test]
+async fn recipients_are_remembered_and_are_new_once() {
+    let mut world = World::new();
+    let me = world.config.accounts.get_mut("me").unwrap();
+    me.max_first_time_recipients_per_day = 2;
+    world.send(&["New@One.example", "b@one.example"]).await;
+    world.send(&["new@one.example"]).await;
+    let known = |text: &str| {
+        let (db, id, address) = (world.db.clone(), world.sender.id, text.parse().unwrap());
+        async move { crate::account::find_recipient(&db, id, &address).await.unwrap() }
+    };
+    let first = known("new@one.example").await.unwrap();
+    assert_eq!((first.messages, first.first), (2, START / 1000));
+    assert_eq!(known("b@one.example").await.unwrap().messages, 1);
+    assert_eq!(known("c@one.example").await, None);
+    // A notification is written to nobody, but counts.
+    let notification = EnqueueRequest {
+        mail_from: String::new(),
+        ..world.request(&["c@one.example"])
+    };
+    assert!(world.try_send(&notification).await.is_err());
+    world.advance(25 * 3600 * 1000);
+    world.try_send(&notification).await.unwrap();
+    assert_eq!(known("c@one.example").await, None);
+}
+
+#[tokio::test]
+async fn senders_have_ids_for_logins_that_want_them() {
+    let mut world = World::new();
+    let domain = world.config.domains.values_mut().next().unwrap();
+    domain.localpart_catchall_separators = vec!["+".into()];
+    let me = world.config.accounts.get_mut("me").unwrap();
+    me.from_id_login_addresses = vec!["me+ids@local.example".into()];
+    let entries = async |world: &World, ids: &[u64]| -> Vec<(String, String)> {
+        let stored = record::load(world.db.as_ref(), ids).await.unwrap();
+        stored
+            .into_iter()
+            .map(|s| s.unwrap().entry)
+            .map(|e| (e.mail_from, e.fromid))
+            .collect()
+    };
+    let ids = world.send(&["a@one.example"]).await;
+    assert_eq!(
+        entries(&world, &ids).await,
+        [("me@local.example".to_owned(), String::new())]
+    );
+
+    world.sender.login = "Me+IDs@local.example".into();
+    let request = world.request(&["a@one.example", "b@one.example"]);
+    let answer = world
+        .queue
+        .submit(&world.sender, &world.config, &request)
+        .await
+        .unwrap();
+    let sent = entries(&world, &answer.ids).await;
+    assert_eq!(answer.fromids.len(), 2);
+    for ((mail_from, fromid), told) in sent.iter().zip(&answer.fromids) {
+        assert_eq!((fromid, fromid.len()), (told, 16));
+        assert_eq!(*mail_from, format!("me+{fromid}@local.example"));
+    }
+    assert_ne!(sent[0].1, sent[1].1);
+    let again = world
+        .queue
+        .submit(&world.sender, &world.config, &request)
+        .await
+        .unwrap();
+    assert_eq!(again, answer);
+
+    let own = |to: &[&str]| EnqueueRequest {
+        mail_from: "me+mine@local.example".into(),
+        ..world.request(to)
+    };
+    let ids = world.try_send(&own(&["a@one.example"])).await.unwrap();
+    assert_eq!(
+        entries(&world, &ids).await,
+        [("me+mine@local.example".to_owned(), "mine".to_owned())]
+    );
+    assert!(world.try_send(&own(&["a@one.example", "b@one.example"])).await.is_err());
+    let null = EnqueueRequest {
+        mail_from: String::new(),
+        ..world.request(&["a@one.example"])
+    };
+    let ids = world.try_send(&null).await.unwrap();
+    assert_eq!(entries(&world, &ids).await, [(String::new(), String::new())]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
