@@ -13,6 +13,7 @@
 //! the test's thread ends in any other way.
 
 pub mod client;
+mod dns;
 pub mod lock;
 mod mox;
 mod network;
@@ -21,6 +22,7 @@ mod pieces;
 mod process;
 pub mod wait;
 
+pub use dns::Dns;
 pub use mox::{Mox, PASSWORD, Shape, USER};
 pub use network::{free_ip, port_accepts};
 pub use options::Options;

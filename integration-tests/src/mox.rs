@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use toml_edit::DocumentMut;
 
 use crate::client::{self, Imap, Lines, Smtp};
-use crate::options::Options;
+use crate::options::{HOST_USER, Options};
 use crate::process::{Process, binary, run};
 use crate::{network, pieces, wait};
 
@@ -37,6 +37,8 @@ pub struct Mox {
     shape: Shape,
     ip: IpAddr,
     config_dir: PathBuf,
+    /// By `mox serve`.
+    host: bool,
     folder: TempDir,
 }
 
@@ -55,11 +57,20 @@ impl Mox {
     /// If it does not come up: with the end of its logs.
     pub fn start_with(shape: Shape, options: &Options) -> Result<Self> {
         let mut mox = Self::prepare(shape, options)?;
-        mox.start_all()?;
-        if shape == Shape::Pieces {
-            mox.command_with_input(&["setaccountpassword", "mox"], &format!("{PASSWORD}\n"))?;
-        }
+        mox.start_first()?;
         Ok(mox)
+    }
+
+    /// Starts a system that was prepared, for the first time, and waits until it serves.
+    ///
+    /// # Errors
+    /// If it does not come up: with the end of its logs.
+    pub fn start_first(&mut self) -> Result<()> {
+        self.start_all()?;
+        if self.shape == Shape::Pieces || self.host {
+            self.command_with_input(&["setaccountpassword", "mox"], &format!("{PASSWORD}\n"))?;
+        }
+        Ok(())
     }
 
     /// Writes the configuration of a new system, and starts nothing.
@@ -85,9 +96,17 @@ impl Mox {
             shape,
             ip,
             config_dir,
+            host: options.host_with_dns.is_some(),
             folder,
         };
         mox.edit_config(|config| {
+            if let Some(dns) = options.host_with_dns {
+                config.remove("localserve");
+                if rustix::process::geteuid().is_root() {
+                    config["user"] = toml_edit::value(HOST_USER);
+                }
+                config["dns"]["servers"] = toml_edit::value(toml_edit::Array::from_iter([dns.to_string()]));
+            }
             if let Some(data_dir) = &options.data_dir {
                 config["data_dir"] = toml_edit::value(text(data_dir));
             }
@@ -99,6 +118,9 @@ impl Mox {
         if !options.settings.is_empty() {
             let text = std::fs::read_to_string(mox.config_file())?;
             std::fs::write(mox.config_file(), format!("{}\n{text}", options.settings))?;
+        }
+        if mox.host && shape == Shape::Single && rustix::process::geteuid().is_root() {
+            client::succeed("chown", &["-R", HOST_USER, &text(mox.folder())], "")?;
         }
         Ok(mox)
     }
@@ -226,7 +248,11 @@ impl Mox {
         self.processes.retain(|p| p.name() != name);
         let log = self.folder.path().join(format!("{name}.log"));
         let dir = text(&self.config_dir);
+        let file = text(&self.config_file());
         let process = match (self.shape, name) {
+            (Shape::Single, _) if self.host => {
+                Process::start(name, &binary("mox")?, &["-config", &file, "serve"], &log)?
+            }
             (Shape::Single, _) => Process::start(name, &binary("mox")?, &["localserve", "-dir", &dir], &log)?,
             (Shape::Pieces, "nats") => pieces::start_nats(self.ip, &log)?,
             (Shape::Pieces, service) => pieces::start_service(self, service, &log)?,

@@ -51,6 +51,7 @@ mod bad_input;
 mod broken_services;
 mod certificates;
 mod compressing;
+mod deciding;
 mod delivery;
 mod full_disk;
 mod injection;
