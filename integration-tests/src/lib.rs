@@ -20,6 +20,8 @@ mod network;
 mod options;
 mod pieces;
 mod process;
+mod sink;
+mod submitting;
 pub mod wait;
 
 pub use dns::Dns;
@@ -27,3 +29,5 @@ pub use mox::{Mox, PASSWORD, Shape, USER};
 pub use network::{free_ip, port_accepts};
 pub use options::Options;
 pub use process::{Process, binary, run};
+pub use sink::{Sink, Taken};
+pub use submitting::Messages;

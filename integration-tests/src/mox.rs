@@ -137,6 +137,18 @@ impl Mox {
         std::fs::write(&path, document.to_string()).with_context(|| format!("writing {}", path.display()))
     }
 
+    /// Makes the queue deliver everything to another host. Takes effect at the next start.
+    ///
+    /// # Errors
+    /// If the configuration can't be changed.
+    pub fn deliver_to(&self, address: SocketAddr) -> Result<()> {
+        self.edit_config(|config| {
+            let smtp = &mut config["transports"]["self"]["smtp"];
+            smtp["host"] = toml_edit::value(address.ip().to_string());
+            smtp["port"] = toml_edit::value(i64::from(address.port()));
+        })
+    }
+
     /// How it is put together.
     #[must_use]
     pub fn shape(&self) -> Shape {

@@ -60,6 +60,8 @@ mod many_connections;
 mod migrating;
 mod mutt;
 mod offlineimap;
+mod queue_commands;
+mod queue_kills;
 mod reading;
 mod searching;
 mod special_localparts;

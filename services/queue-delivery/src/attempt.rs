@@ -8,7 +8,7 @@ use mox_proto::queue::v1::RequireTls;
 use mox_smtp::Reply;
 use mox_smtp::client::{Client, ClientError, Transaction, TransactionRecipient};
 use mox_types::Address;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::content::Content;
 use crate::idle::{Session, Use};
@@ -24,6 +24,9 @@ const RECIPIENTS_MAX: usize = 100;
 const TOO_MANY_RECIPIENTS: u16 = 452;
 /// All of an attempt: hosts that answer slowly, one after the other, and then take the message slowly.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2 * 3600);
+
+/// Before a message goes back that the store did not give: it is away, and others would fare no better.
+const STORE_PAUSE: Duration = Duration::from_secs(1);
 
 /// Somebody to deliver to.
 #[derive(Debug, Clone)]
@@ -188,10 +191,12 @@ impl Attempt<'_> {
     /// Transactions in one session until every recipient has a verdict.
     async fn transactions(&mut self, mut session: Session, what: &Use) -> Step {
         if let Err(error) = self.mail.content.load().await {
-            // What is gone left the queue: delivered by another, or removed.
-            let verdict = match error.is_gone() {
-                true => Verdict::Abandoned,
-                false => Verdict::Failed(Failure::ours(false, (3, 0), error.to_string())),
+            let verdict = if error.is_passing() {
+                tracing::info!(%error, "message can't be had now");
+                sleep(STORE_PAUSE).await;
+                Verdict::Abandoned
+            } else {
+                Verdict::Failed(Failure::ours(false, (3, 0), error.to_string()))
             };
             self.rest(&verdict);
             self.outside.idle.put(what, session);

@@ -7,6 +7,7 @@ use mox_proto::queue::v1::queue_service_client::QueueServiceClient;
 use mox_rpc::Channel;
 use mox_spool::{Budget, Message, Spool, SpoolError};
 use tokio::sync::OnceCell;
+use tonic::Code;
 
 /// Why the bytes of a message can't be had.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -26,10 +27,15 @@ impl From<SpoolError> for ContentError {
 }
 
 impl ContentError {
-    /// Whether the entry left the queue.
+    /// Whether it says nothing about the message: the entry left the queue, or the store is away, which is no reason to
+    /// put the message off for long.
     #[must_use]
-    pub fn is_gone(&self) -> bool {
-        matches!(self, Self::Store(status) if status.code() == tonic::Code::NotFound)
+    pub fn is_passing(&self) -> bool {
+        let Self::Store(status) = self else { return false };
+        matches!(
+            status.code(),
+            Code::NotFound | Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Aborted | Code::Unknown
+        )
     }
 }
 

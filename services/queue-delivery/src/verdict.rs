@@ -21,7 +21,8 @@ pub enum Verdict {
     },
     /// It has not.
     Failed(Failure),
-    /// The lease was lost, or about to be: somebody else takes care of it, and nothing was sent.
+    /// Nothing was sent, and that says nothing about the message: the lease was lost, or about to be, and somebody else
+    /// takes care of it; or the store was away.
     Abandoned,
 }
 
