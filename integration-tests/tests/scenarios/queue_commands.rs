@@ -46,18 +46,48 @@ fn messages_are_held_steered_and_given_up(shape: Shape) -> Result<()> {
     std::fs::write(&domains, text)?;
     mox.start_all()?;
     if shape == Shape::Pieces {
-        mox.command_with_input(&["setaccountpassword", "mox"], &format!("{}\n", mox_integration_tests::PASSWORD))?;
+        mox.command_with_input(
+            &["setaccountpassword", "mox"],
+            &format!("{}\n", mox_integration_tests::PASSWORD),
+        )?;
     }
 
     // Two of the domains are held by rules.
-    ensure!(mox.command(&["queue", "holdrules", "add", "-recipientdom", "One.example"])?.contains("rule 1 added"));
-    mox.command(&["queue", "holdrules", "add", "-account", "mox", "-senderdom", "localhost", "-recipientdom", "two.example"])?;
-    ensure!(!mox.try_command(&["queue", "holdrules", "add", "-account", "nobody"], "")?.status.success());
+    ensure!(
+        mox.command(&["queue", "holdrules", "add", "-recipientdom", "One.example"])?
+            .contains("rule 1 added")
+    );
+    mox.command(&[
+        "queue",
+        "holdrules",
+        "add",
+        "-account",
+        "mox",
+        "-senderdom",
+        "localhost",
+        "-recipientdom",
+        "two.example",
+    ])?;
+    ensure!(
+        !mox.try_command(&["queue", "holdrules", "add", "-account", "nobody"], "")?
+            .status
+            .success()
+    );
     let rules = json(&mox, &["queue", "holdrules", "list"])?;
-    ensure!(rules.len() == 2 && rules[0]["recipient_domain"] == "one.example", "{rules:?}");
+    ensure!(
+        rules.len() == 2 && rules[0]["recipient_domain"] == "one.example",
+        "{rules:?}"
+    );
     submit(
         &mox,
-        &["a@one.example", "b@one.example", "c@two.example", "d@three.example", "e@two.example", "f@one.example"],
+        &[
+            "a@one.example",
+            "b@one.example",
+            "c@two.example",
+            "d@three.example",
+            "e@two.example",
+            "f@one.example",
+        ],
     )?;
     wait::until("the message that is not held", wait::DEADLINE, || {
         Ok((sink.count() == 1).then_some(()))
@@ -66,19 +96,44 @@ fn messages_are_held_steered_and_given_up(shape: Shape) -> Result<()> {
         Ok((json(&mox, &["queue", "list"])?.len() == 5).then_some(()))
     })?;
 
-    let held = json(&mox, &["queue", "list", "-hold", "true", "-to", "@one.example", "-sort", "queued", "-asc"])?;
-    ensure!(recipients(&held) == ["a@one.example", "b@one.example", "f@one.example"], "{held:?}");
+    let held = json(
+        &mox,
+        &[
+            "queue",
+            "list",
+            "-hold",
+            "true",
+            "-to",
+            "@one.example",
+            "-sort",
+            "queued",
+            "-asc",
+        ],
+    )?;
+    ensure!(
+        recipients(&held) == ["a@one.example", "b@one.example", "f@one.example"],
+        "{held:?}"
+    );
     ensure!(json(&mox, &["queue", "list", "-n", "2"])?.len() == 2);
     ensure!(json(&mox, &["queue", "list", "-submitted", "<-1h"])?.is_empty());
     let plain = mox.command(&["queue", "list"])?;
-    ensure!(plain.lines().count() == 6 && plain.lines().all(|l| l.split('\t').count() == 12), "{plain}");
+    ensure!(
+        plain.lines().count() == 6 && plain.lines().all(|l| l.split('\t').count() == 12),
+        "{plain}"
+    );
     let first = held[0]["id"].to_string();
     let dumped = mox.command(&["queue", "dump", &first])?;
-    ensure!(dumped.contains("Subject: n0-x\r\n") && dumped.starts_with("Received: "), "{dumped}");
+    ensure!(
+        dumped.contains("Subject: n0-x\r\n") && dumped.starts_with("Received: "),
+        "{dumped}"
+    );
 
     // One is off hold, but for later; then at once.
     mox.command(&["queue", "schedule", "-ids", &first, "-now", "1h"])?;
-    ensure!(mox.command(&["queue", "unhold", "-ids", &first])?.contains("1 message taken off hold"));
+    ensure!(
+        mox.command(&["queue", "unhold", "-ids", &first])?
+            .contains("1 message taken off hold")
+    );
     ensure!(json(&mox, &["queue", "list", "-nextattempt", ">30m"])?.len() == 1);
     ensure!(sink.count() == 1);
     let unknown = mox.try_command(&["queue", "transport", "-ids", &first, "none"], "")?;
@@ -94,7 +149,10 @@ fn messages_are_held_steered_and_given_up(shape: Shape) -> Result<()> {
     })?;
 
     // Given up with and without a word.
-    ensure!(mox.command(&["queue", "fail", "-to", "@two.example"])?.contains("2 messages failed"));
+    ensure!(
+        mox.command(&["queue", "fail", "-to", "@two.example"])?
+            .contains("2 messages failed")
+    );
     mox.wait_for_subject("INBOX", "Mail could not be delivered: n2-x")?;
     mox.wait_for_subject("INBOX", "Mail could not be delivered: n4-x")?;
     let dropped = json(&mox, &["queue", "drop", "-from", "@localhost"])?;
@@ -107,18 +165,45 @@ fn messages_are_held_steered_and_given_up(shape: Shape) -> Result<()> {
         Ok((all.len() == 6).then_some(all))
     })?;
     let of = |outcome: &str| retired.iter().filter(|r| r["outcome"] == outcome).count();
-    ensure!((of("delivered"), of("canceled"), of("dropped")) == (2, 2, 2), "{retired:?}");
+    ensure!(
+        (of("delivered"), of("canceled"), of("dropped")) == (2, 2, 2),
+        "{retired:?}"
+    );
     ensure!(json(&mox, &["queue", "retired", "list", "-result", "success"])?.len() == 2);
-    ensure!(json(&mox, &["queue", "retired", "list", "-to", "c@two.example", "-lastactivity", ">-1h"])?.len() == 1);
+    ensure!(
+        json(
+            &mox,
+            &[
+                "queue",
+                "retired",
+                "list",
+                "-to",
+                "c@two.example",
+                "-lastactivity",
+                ">-1h"
+            ]
+        )?
+        .len()
+            == 1
+    );
     let printed: Value = serde_json::from_str(&mox.command(&["queue", "retired", "print", &first])?)?;
-    ensure!(printed["success"] == true && printed["results"][0]["success"] == true, "{printed}");
+    ensure!(
+        printed["success"] == true && printed["results"][0]["success"] == true,
+        "{printed}"
+    );
 
     // Nothing goes to suppressed addresses.
     mox.command(&["queue", "holdrules", "remove", "1"])?;
     mox.command(&["queue", "suppress", "add", "mox", "some.body@one.example"])?;
     let found = json(&mox, &["queue", "suppress", "lookup", "somebody+x@one.example"])?;
-    ensure!(found.len() == 1 && found[0]["base_address"] == "somebody@one.example", "{found:?}");
-    let none = mox.try_command(&["queue", "suppress", "lookup", "-account", "mox", "other@one.example"], "")?;
+    ensure!(
+        found.len() == 1 && found[0]["base_address"] == "somebody@one.example",
+        "{found:?}"
+    );
+    let none = mox.try_command(
+        &["queue", "suppress", "lookup", "-account", "mox", "other@one.example"],
+        "",
+    )?;
     ensure!(none.status.code() == Some(1), "{none:?}");
     submit(&mox, &["somebody@one.example"])?;
     wait::until("the suppressed message to fail", wait::DEADLINE, || {

@@ -81,7 +81,9 @@ fn check_doubles(times: &HashMap<String, Vec<Instant>>, moments: &[Instant]) -> 
     for (subject, all) in times.iter().filter(|(_, all)| all.len() > 1) {
         for at in &all[..all.len() - 1] {
             let on_its_way = moments.iter().any(|moment| {
-                let apart = moment.checked_duration_since(*at).or(at.checked_duration_since(*moment));
+                let apart = moment
+                    .checked_duration_since(*at)
+                    .or(at.checked_duration_since(*moment));
                 apart.is_some_and(|apart| apart < WINDOW)
             });
             ensure!(on_its_way, "{subject} came {} times, and not around a kill", all.len());
@@ -170,7 +172,11 @@ fn a_process_that_was_stopped_delivers_nothing_twice() -> Result<()> {
     wait::until("a look at what it does", DEADLINE, || {
         Ok((continued.elapsed() > Duration::from_secs(5)).then_some(()))
     })?;
-    ensure!(sink.count() == before, "{} messages came when it went on", sink.count() - before);
+    ensure!(
+        sink.count() == before,
+        "{} messages came when it went on",
+        sink.count() - before
+    );
     let doubles = check_doubles(&all, &[stopped])?;
     println!("{count} messages arrived, {doubles} of them twice");
     Ok(())

@@ -34,7 +34,12 @@ impl ContentError {
         let Self::Store(status) = self else { return false };
         matches!(
             status.code(),
-            Code::NotFound | Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Aborted | Code::Unknown
+            Code::NotFound
+                | Code::Unavailable
+                | Code::DeadlineExceeded
+                | Code::Cancelled
+                | Code::Aborted
+                | Code::Unknown
         )
     }
 }
