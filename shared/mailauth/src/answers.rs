@@ -152,12 +152,28 @@ fn not_found(no_name: bool) -> Error {
     }))
 }
 
+/// Whether a key is for mail, and for the hash that we accept (RFC 6376 §3.6.1): others are as good as none.
+fn is_for_us(record: &[u8]) -> bool {
+    let record = String::from_utf8_lossy(record);
+    record.split(';').all(|tag| {
+        let Some((name, value)) = tag.split_once('=') else {
+            return true;
+        };
+        let mut values = value.split(':').map(str::trim);
+        match name.trim() {
+            "s" => values.any(|service| matches!(service, "*" | "email")),
+            "h" => values.any(|hash| hash == "sha256"),
+            _ => true,
+        }
+    })
+}
+
 /// What the texts of a name say; by its name it is known what they should be.
 fn read(name: &str, texts: &[Vec<u8>]) -> Txt {
     if name.contains("._domainkey.") {
         // RFC 6376 §3.6.2.2: of several records any may be taken.
         let mut result = Err(Error::Dns(DnsError::InvalidRecordType));
-        for text in texts {
+        for text in texts.iter().filter(|text| is_for_us(text)) {
             result = DomainKey::parse(text);
             if result.is_ok() {
                 break;

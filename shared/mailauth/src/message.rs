@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use mail_auth::AuthenticatedMessage;
+use mail_auth::dkim::Canonicalization;
 use mox_dns::Resolver;
 
 use crate::answers::Answers;
@@ -68,6 +69,7 @@ async fn verify_here(
         return Ok(Verdicts::default());
     };
     dkim::limit(&mut parsed);
+    mend_hashes(&mut parsed, message);
     let outputs = dkim::verify(&answers, &parsed).await;
     let dkim = dkim::verdicts(&answers, &outputs);
     // What is not accepted of DKIM by us vouches for nobody.
@@ -80,6 +82,52 @@ async fn verify_here(
     let dmarc = dmarc::verify(&answers, &parsed, &accepted, mail_from_domain, spf).await;
     let arc = arc::verify(&answers, &parsed).await;
     Ok(Verdicts { dkim, dmarc, arc })
+}
+
+/// Hashes relaxed bodies without the lines at their end that have only white space, which `mail-auth` leaves in: they
+/// become empty lines, and those at the end don't count (RFC 6376 §3.4.4).
+fn mend_hashes(parsed: &mut AuthenticatedMessage<'_>, message: &[u8]) {
+    let Some(shorter) = without_blank_end(message) else {
+        return;
+    };
+    let Some(shorter) = AuthenticatedMessage::parse_with_opts(shorter, None, true) else {
+        return;
+    };
+    let relaxed = |method: &Canonicalization| *method == Canonicalization::Relaxed;
+    for (method, algorithm, length, hash) in parsed.body_hashes.iter_mut().filter(|(method, ..)| relaxed(method)) {
+        let same = shorter
+            .body_hashes
+            .iter()
+            .find(|(m, a, l, _)| m == method && a == algorithm && l == length);
+        if let Some((.., right)) = same {
+            hash.clone_from(right);
+        }
+    }
+}
+
+/// A message up to the last line of its body that has more than white space; None if all lines behind that are empty
+/// anyway.
+pub(crate) fn without_blank_end(message: &[u8]) -> Option<&[u8]> {
+    let start = match message.strip_prefix(b"\r\n") {
+        Some(_) => 2,
+        None => message.windows(4).position(|four| four == b"\r\n\r\n")? + 4,
+    };
+    let body = message.get(start..)?;
+    let mut end = body.len();
+    while end > 0 {
+        let line = body[..end].strip_suffix(b"\r\n").unwrap_or(&body[..end]);
+        let spaces = line.iter().rev().take_while(|b| matches!(b, b' ' | b'\t')).count();
+        let rest = &line[..line.len() - spaces];
+        if !rest.is_empty() && !rest.ends_with(b"\r\n") {
+            break;
+        }
+        end = rest.len();
+    }
+    let blank = &body[end..];
+    blank
+        .iter()
+        .any(|b| matches!(b, b' ' | b'\t'))
+        .then(|| &message[..start + end])
 }
 
 #[cfg(test)]

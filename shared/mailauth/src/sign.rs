@@ -107,9 +107,16 @@ impl Signer {
     /// # Errors
     /// If there is nothing to sign, or the key can't.
     pub fn sign(&self, pieces: &[&[u8]]) -> Result<String, SignError> {
+        let mut pieces = pieces.to_vec();
+        // What a relaxed body ends with does not count, and not all who sign and verify know.
+        if let Some(last) = pieces.last_mut().filter(|_| self.body_relaxed)
+            && let Some(shorter) = crate::message::without_blank_end(last)
+        {
+            *last = shorter;
+        }
         match &self.key {
-            Key::Rsa(key) => self.sign_with(&**key, pieces),
-            Key::Ed25519(key) => self.sign_with(key, pieces),
+            Key::Rsa(key) => self.sign_with(&**key, &pieces),
+            Key::Ed25519(key) => self.sign_with(key, &pieces),
         }
     }
 

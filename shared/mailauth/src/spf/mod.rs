@@ -403,18 +403,18 @@ impl Evaluation<'_> {
     }
 
     async fn look_up_names(&mut self) -> Result<Vec<String>, End> {
-        // RFC 7208 §5.5: errors here mean that nothing matches.
-        let Ok(answer) = self.ask(self.resolver.ptr(self.ip)).await? else {
+        // RFC 7208 §5.5: errors here mean that nothing matches, and below, that a name is passed over.
+        let Ok(Ok(answer)) = self.ask(self.resolver.ptr(self.ip)).await else {
             return Ok(Vec::new());
         };
         let mut names = Vec::new();
         for name in answer.records.into_iter().take(NAMES) {
             let leads_back = if self.ip.is_ipv4() {
-                let found = self.ask(self.resolver.a(&name)).await?;
-                found.is_ok_and(|found| found.records.iter().any(|ip| IpAddr::V4(*ip) == self.ip))
+                let found = self.ask(self.resolver.a(&name)).await;
+                found.is_ok_and(|f| f.is_ok_and(|f| f.records.iter().any(|ip| IpAddr::V4(*ip) == self.ip)))
             } else {
-                let found = self.ask(self.resolver.aaaa(&name)).await?;
-                found.is_ok_and(|found| found.records.iter().any(|ip| IpAddr::V6(*ip) == self.ip))
+                let found = self.ask(self.resolver.aaaa(&name)).await;
+                found.is_ok_and(|f| f.is_ok_and(|f| f.records.iter().any(|ip| IpAddr::V6(*ip) == self.ip)))
             };
             if leads_back {
                 names.push(name);
@@ -514,10 +514,10 @@ fn within(ip: IpAddr, network: IpAddr, bits: u8) -> bool {
     }
 }
 
-/// A name that can be asked for (RFC 1035 §2.3.4): labels of 1 to 63 octets.
+/// A name that can be asked for (RFC 1035 §2.3.4): labels of 1 to 63 octets. Macros can put spaces into one.
 fn is_name(name: &str) -> bool {
     let labels = name.split('.').all(|label| (1..=63).contains(&label.len()));
-    labels && name.len() <= 253 && name.bytes().all(|b| matches!(b, b'!'..=b'~'))
+    labels && name.len() <= 253 && name.bytes().all(|b| matches!(b, b' '..=b'~'))
 }
 
 /// RFC 7208 §4.3: of several labels.
