@@ -17,6 +17,7 @@ use mox_message::HeaderSummary;
 use mox_proto::delivery::v1::{DmarcPolicy, DmarcResult, Validation};
 use mox_smtp::{Path, PathHost};
 use mox_spool::Message;
+use mox_types::Domain;
 use tokio::time::{Instant, timeout_at};
 
 use crate::limits;
@@ -41,6 +42,8 @@ pub(crate) struct Findings {
     pub dkim_domains: Vec<String>,
     pub dmarc: DmarcResult,
     pub dmarc_policy: DmarcPolicy,
+    /// The trusted sealer that says that the message passed DMARC before it was changed (RFC 8617), if it fails here.
+    pub arc_sealer: String,
     /// Header fields that say so, with their line ends.
     pub header: Bytes,
 }
@@ -55,6 +58,8 @@ pub(crate) struct Client {
     pub hostname: String,
     /// Seconds since 1970.
     pub now: i64,
+    /// Whose ARC results count.
+    pub trusted_sealers: Vec<Domain>,
 }
 
 impl Client {
@@ -65,6 +70,7 @@ impl Client {
             helo: session.hello.as_ref().map(|h| h.name.to_string()).unwrap_or_default(),
             hostname: session.place.hostname.clone(),
             now: session.place.shared.clock.unix_millis().div_euclid(1000),
+            trusted_sealers: session.place.shared.config.arc.trusted_sealers.clone(),
         }
     }
 }
@@ -157,7 +163,7 @@ impl<'a> Question<'a> {
             // RFC 7208 §4.3: an address literal is no domain that could have a policy.
             _ => None,
         };
-        let helo = client.helo.parse::<mox_types::Domain>().ok();
+        let helo = client.helo.parse::<Domain>().ok();
         Self {
             client,
             ip: client.ip,
@@ -214,7 +220,7 @@ impl Found {
     ) -> Findings {
         let from_domain = from
             .rsplit_once('@')
-            .and_then(|(_, domain)| domain.parse::<mox_types::Domain>().ok())
+            .and_then(|(_, domain)| domain.parse::<Domain>().ok())
             .map(|domain| domain.ascii().to_owned())
             .unwrap_or_default();
         let from_organization = organizational_domain(&from_domain);
@@ -262,8 +268,20 @@ impl Found {
                 dmarc::Policy::Quarantine => DmarcPolicy::Quarantine,
                 dmarc::Policy::Reject => DmarcPolicy::Reject,
             },
+            arc_sealer: match dmarc.outcome {
+                dmarc::Outcome::Fail => self.arc_sealer(question).unwrap_or_default(),
+                _ => String::new(),
+            },
             header: self.header(question),
         }
+    }
+
+    /// Who of the trusted sealers vouches for the message.
+    fn arc_sealer(&self, question: &Question<'_>) -> Option<String> {
+        let trusted = &question.client.trusted_sealers;
+        let is_trusted = |name: &str| trusted.iter().any(|domain| domain.ascii().eq_ignore_ascii_case(name));
+        let sealer = self.verdicts.arc.vouches(&self.verdicts.dmarc.domain, is_trusted);
+        sealer.map(str::to_owned)
     }
 
     /// Authentication-Results, and Received-SPF for each name that was checked.

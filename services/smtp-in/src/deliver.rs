@@ -157,6 +157,7 @@ fn envelope(session: &Session, transaction: &Transaction, findings: &Findings) -
         auth_results: findings.header.clone(),
         dmarc: findings.dmarc.into(),
         dmarc_policy: findings.dmarc_policy.into(),
+        arc_sealer: findings.arc_sealer.clone(),
         iprev_failed: findings.iprev_failed,
         first_time_delay_milliseconds: decision::first_time_delay(&session.place),
         ..Envelope::default()

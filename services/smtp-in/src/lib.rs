@@ -46,7 +46,7 @@ use mox_config::Static;
 use mox_dns::{Resolver, Settings, SettingsError, SystemResolver};
 use mox_proto::delivery::v1::delivery_service_client::DeliveryServiceClient;
 use mox_rpc::Channel;
-use mox_service::{Bound, Clock, ConnectionLimits, Deps, Kind, MessageRates, Refusals, Shutdown};
+use mox_service::{Bound, Clock, ConfigWatch, ConnectionLimits, Deps, Kind, MessageRates, Refusals, Shutdown};
 use mox_spool::Budget;
 use mox_telemetry::Telemetry;
 use tokio::task::JoinSet;
@@ -79,6 +79,8 @@ pub enum Error {
 struct Shared {
     store: DeliveryServiceClient<Channel>,
     config: Arc<Static>,
+    /// For the key that hides ids of connections.
+    cids: ConfigWatch,
     spool: Budget,
     /// None in developer's mode: nobody is asked.
     resolver: Option<Arc<dyn Resolver>>,
@@ -125,6 +127,7 @@ impl Service {
             rates,
             config: deps.static_config,
             blocklists: Blocklists::default(),
+            cids: deps.config,
             clock: deps.clock,
             metrics: Metrics::register(&deps.telemetry),
             telemetry: deps.telemetry,

@@ -6,8 +6,8 @@ use mox_smtp::{Path, PathHost};
 use crate::session::Session;
 use crate::transaction::{Account, Transaction};
 
-/// The Received field. Its id is the connection's, by which the log is found: a random number, which tells strangers
-/// nothing. `remote_name` is a name of the client's address that leads back to it.
+/// The Received field. Its id is the connection's, by which the log is found, encrypted: strangers
+/// can't tell anything by it (`mox cid`). `remote_name` is a name of the client's address that leads back to it.
 pub(crate) fn received(session: &Session, transaction: &Transaction, remote_name: Option<&str>) -> String {
     let tls = session.info.tls.as_ref();
     let hello = session.hello.as_ref();
@@ -20,7 +20,7 @@ pub(crate) fn received(session: &Session, transaction: &Transaction, remote_name
         by: &session.place.hostname,
         with: received::with(extended, transaction.params.smtputf8, tls.is_some(), false),
         tls: tls.map(|t| (t.version, t.cipher.as_str())),
-        id: &format!("{:x}", session.info.cid),
+        id: &session.place.shared.cids.cid_key().seal(session.info.cid),
         // With several recipients it would tell them of each other (RFC 5321 §7.2).
         recipient: transaction.only(),
         at: session.place.shared.clock.now(),

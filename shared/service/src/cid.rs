@@ -12,8 +12,15 @@ const KEY: usize = 32;
 const PART: usize = 8;
 
 /// Encrypts cids. The same on every process of an installation.
-#[derive(Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct CidKey([u8; KEY]);
+
+impl Default for CidKey {
+    /// One that nobody else has: what it hides stays hidden.
+    fn default() -> Self {
+        Self(rand::random())
+    }
+}
 
 impl std::fmt::Debug for CidKey {
     /// Without the key.
@@ -112,6 +119,7 @@ mod tests {
         }
         assert_eq!(CidKey::from_bytes(&key.to_bytes()), Some(key));
         assert_eq!(CidKey::from_bytes(b"short"), None);
+        assert_ne!(CidKey::default(), CidKey::default());
         assert_eq!(format!("{key:?}"), "CidKey");
     }
 }

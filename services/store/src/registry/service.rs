@@ -20,8 +20,9 @@ use crate::queue::Queue;
 /// Most bytes of a configuration: of about a hundred thousand accounts.
 const CONFIG_BYTES: usize = 64 << 20;
 
-/// Who writes Received fields, and so hides ids of connections in them.
-const RECEIVERS: [&str; 2] = ["smtp-in", "submission"];
+/// Who writes Received fields, and so hides ids of connections in them. Control can reveal them, and watches the
+/// configuration for all services where they are one process.
+const RECEIVERS: [&str; 3] = ["smtp-in", "submission", "control"];
 
 /// For every service: its part of the configuration.
 #[derive(Clone)]

@@ -13,6 +13,14 @@ pub(super) fn refuses(case: &Case<'_>, draft: &Draft<'_>) -> Option<Verdict> {
     if expected || !asked || envelope.dmarc() != DmarcResult::Fail {
         return None;
     }
+    // RFC 8617 §7.2.2: who is trusted saw it pass, before it was changed on the way.
+    if !envelope.arc_sealer.is_empty() {
+        tracing::info!(
+            sealer = envelope.arc_sealer,
+            "a trusted sealer vouches for a message that fails DMARC"
+        );
+        return None;
+    }
     let domain = envelope.msg_from.rsplit_once('@').map_or("", |(_, domain)| domain);
     let text =
         format!("neither SPF nor DKIM shows that the message is from {domain}, whose DMARC policy asks to refuse it");

@@ -330,7 +330,7 @@ async fn workers_that_claim_at_once_get_different_entries() {
                     worker: format!("w{n}"),
                     max: 7,
                     lease_seconds: 60,
-                    busy_domains: vec![],
+                    ..ClaimRequest::default()
                 };
                 let mut mine = Vec::new();
                 loop {
