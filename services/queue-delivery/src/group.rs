@@ -5,7 +5,11 @@ use std::collections::HashMap;
 use mox_proto::queue::v1::{Claimed, Entry, Lease};
 use mox_types::{Address, Domain};
 
+use crate::lanes::{LANE_FIRST, LANE_MAX, Waiting};
 use crate::route::Destination;
+
+/// Sessions of this process at once.
+const SESSIONS_MAX: usize = 1000;
 
 /// Entries of one message for one destination.
 #[derive(Debug)]
@@ -14,6 +18,31 @@ pub struct Group {
     pub domain: String,
     /// All with the same sender, content and parameters.
     pub claims: Vec<Claim>,
+}
+
+impl Waiting for Group {
+    type Destination = Destination;
+    type Source = String;
+    const SESSIONS: usize = SESSIONS_MAX;
+
+    fn source(&self) -> String {
+        self.domain.clone()
+    }
+
+    fn source_of(destination: &Destination) -> Option<String> {
+        match destination {
+            Destination::Domain { domain, .. } => Some(domain.ascii().to_owned()),
+            Destination::Transport(_) => None,
+        }
+    }
+
+    fn width(destination: &Destination) -> usize {
+        // What relays for us is ours to use: it need not prove itself.
+        match destination {
+            Destination::Transport(_) => LANE_MAX,
+            Destination::Domain { .. } => LANE_FIRST,
+        }
+    }
 }
 
 /// An entry under a lease of ours.

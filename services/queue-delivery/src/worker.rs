@@ -75,7 +75,7 @@ struct Ended {
 
 /// What the loop has at hand.
 struct State {
-    lanes: Lanes,
+    lanes: Lanes<Group>,
     running: JoinSet<Option<Ended>>,
     /// Something may be due.
     wanted: bool,
@@ -119,7 +119,7 @@ impl Worker {
             if state.wanted && claiming.is_none() && room > 0 && state.paused.is_none() {
                 state.wanted = false;
                 poll = Instant::now() + POLL;
-                claiming = Some(tokio::spawn(self.clone().claim(state.lanes.busy_domains(), room)));
+                claiming = Some(tokio::spawn(self.clone().claim(state.lanes.busy(), room)));
             }
             let (next_due, paused) = (state.next_due, state.paused);
             tokio::select! {
