@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, anyhow};
 use mox_proto::control::v1::alias_service_client::AliasServiceClient;
 use mox_proto::control::v1::control_service_client::ControlServiceClient;
+use mox_proto::hook::v1::hook_control_service_client::HookControlServiceClient;
 use mox_proto::queue::v1::queue_control_service_client::QueueControlServiceClient;
 use mox_rpc::{Channel, Endpoint, Identity};
 
@@ -83,6 +84,18 @@ where
     Fut: Future<Output = Result<T, tonic::Status>>,
 {
     call_on(context, |channel| work(AliasServiceClient::new(channel)))
+}
+
+/// As [`call`], about webhooks.
+///
+/// # Errors
+/// As there.
+pub fn call_hooks<T, F, Fut>(context: &Context, work: F) -> Result<T>
+where
+    F: FnOnce(HookControlServiceClient<Channel>) -> Fut,
+    Fut: Future<Output = Result<T, tonic::Status>>,
+{
+    call_on(context, |channel| work(HookControlServiceClient::new(channel)))
 }
 
 fn call_on<T, F, Fut>(context: &Context, work: F) -> Result<T>

@@ -31,6 +31,13 @@ pub mod queue {
         tonic::include_proto!("mox.queue.v1");
     }
 }
+/// Webhooks.
+pub mod hook {
+    /// Version 1.
+    pub mod v1 {
+        tonic::include_proto!("mox.hook.v1");
+    }
+}
 /// The committed configuration and the registry of accounts.
 pub mod config {
     /// Version 1.

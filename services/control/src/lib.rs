@@ -26,6 +26,7 @@ mod configuration;
 mod domain;
 mod edit;
 mod file;
+mod hooks;
 mod keys;
 mod nodes;
 mod queue;
@@ -86,6 +87,7 @@ pub struct Service {
     api: api::Api,
     admin: Admin,
     queue: queue::QueueControl,
+    hooks: hooks::Hooks,
     socket: PathBuf,
 }
 
@@ -130,10 +132,12 @@ impl Service {
             deps.store.clone(),
         ));
         let auth = AuthAdminServiceClient::new(deps.store.clone());
+        let hooks = hooks::Hooks::new(deps.store.clone());
         let queue = QueueAdminServiceClient::new(deps.store);
         Self {
             admin,
             queue: queue_control,
+            hooks,
             api: api::Api {
                 configuration,
                 queue,
@@ -152,6 +156,7 @@ impl Service {
             .add_service(self.admin.clone().server())
             .add_service(self.queue.clone().server())
             .add_service(aliases::Aliases::new(Arc::clone(&self.api.configuration)).server())
+            .add_service(self.hooks.clone().server())
     }
 
     /// Puts the file into force now, so that services that are started next have it. Answers its version.

@@ -2,13 +2,13 @@
 //!
 //! **Does.** Claims entries that are due from the store under leases, finds the hosts of their recipients (MX, or a
 //! transport by the routes of the configuration), delivers over SMTP, and tells the store what became of it: delivered,
-//! to be tried again at a time, or failed, with the notification to its sender (RFC 3464). Any number of these processes
-//! work the same queue.
+//! to be tried again at a time, or failed, with the notification to its sender (RFC 3464). In the same manner it calls
+//! the webhooks of accounts. Any number of these processes work the same queues.
 //!
 //! **Owns.** Nothing durable. What it has in hand when it ends goes back to the queue, or is due again when its leases
 //! end.
 //!
-//! **Calls.** The store; DNS; SMTP servers of the world.
+//! **Calls.** The store; DNS; SMTP servers of the world; the URLs of webhooks.
 //!
 //! **Trust.** None in what servers answer: everything is bounded in size and time, and one that hangs holds few of the
 //! sessions and none of the messages for others. Directly reached hosts are not verified but encrypted to when they
@@ -22,6 +22,7 @@ mod attempt;
 mod content;
 mod deliver;
 mod group;
+mod hooks;
 mod idle;
 mod lanes;
 mod lease;

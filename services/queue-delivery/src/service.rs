@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use mox_dns::{Resolver, Settings, SettingsError, SystemResolver};
+use mox_proto::hook::v1::hook_service_client::HookServiceClient;
 use mox_proto::queue::v1::queue_service_client::QueueServiceClient;
 use mox_service::{Deps, Shutdown};
 use mox_spool::Budget;
 use rand::Rng;
 
+use crate::hooks::{self, Caller, Client, HookMetrics};
 use crate::lease::Leases;
 use crate::metrics::Metrics;
 use crate::net::{Dialer, TcpDialer};
@@ -44,6 +46,7 @@ pub struct World {
 /// Brings messages of the outgoing queue to where they belong.
 pub struct Service {
     worker: Worker,
+    caller: Caller,
 }
 
 impl Service {
@@ -81,12 +84,23 @@ impl Service {
         let mut outside = Outside::new(hostname, world.resolver, world.dialer, tls, world.random.clone());
         outside.smtp_port = world.smtp_port;
         let metrics = Metrics::new(&mut deps.telemetry.registry.lock());
+        let name = format!(
+            "queue-delivery-{:016x}{:016x}",
+            rand::rng().random::<u64>(),
+            rand::rng().random::<u64>()
+        );
+        let caller = Caller::new(hooks::Inner {
+            name: name.clone(),
+            store: HookServiceClient::new(deps.store.clone()),
+            bus: deps.bus.clone(),
+            clock: deps.clock.clone(),
+            config: deps.config.clone(),
+            client: Client::new(outside.dialer.clone(), &outside.tls.verified),
+            metrics: HookMetrics::new(&mut deps.telemetry.registry.lock()),
+            random: world.random.clone(),
+        });
         let worker = Worker::new(Inner {
-            name: format!(
-                "queue-delivery-{:016x}{:016x}",
-                rand::rng().random::<u64>(),
-                rand::rng().random::<u64>()
-            ),
+            name,
             store: QueueServiceClient::new(deps.store),
             bus: deps.bus,
             clock: deps.clock,
@@ -98,7 +112,7 @@ impl Service {
             metrics,
             random: world.random,
         });
-        Ok(Self { worker })
+        Ok(Self { worker, caller })
     }
 
     /// Works until shutdown.
@@ -106,7 +120,7 @@ impl Service {
     /// # Errors
     /// None so far.
     pub async fn serve(self, shutdown: Shutdown) -> Result<(), Error> {
-        self.worker.run(shutdown).await;
+        tokio::join!(self.worker.run(shutdown.clone()), self.caller.run(shutdown));
         Ok(())
     }
 }

@@ -4,6 +4,7 @@
 //! they are one range. Numbers are big-endian, so that they sort. Builders and parsers of one table stand together; no
 //! other module composes keys by hand.
 
+mod hook;
 mod mail;
 mod queue;
 
@@ -12,6 +13,7 @@ use std::ops::Range;
 use bytes::{BufMut, Bytes, BytesMut};
 use mox_types::{AccountId, ContentId, MailboxId, MessageId};
 
+pub use hook::*;
 pub use mail::*;
 pub use queue::*;
 
@@ -23,6 +25,8 @@ pub const CONTENT: u8 = b'c';
 pub const NAME: u8 = b'n';
 /// Single records of the whole store: `g`, name.
 pub const GLOBAL: u8 = b'g';
+/// Webhooks: `h`, table, …
+pub const HOOK: u8 = b'h';
 /// Results by idempotency key: `i`, generation, scope, key.
 pub const IDEMPOTENCY: u8 = b'i';
 /// The queues of junk filters: `j`, account, message.

@@ -1,7 +1,7 @@
 //! Store: keeps every durable byte of the system.
 //!
-//! **Purpose.** Accounts and their credentials, mailboxes, messages and their change log, the outgoing queue, and the
-//! committed configuration. What it answered with success is on disk, and is kept exactly once, whatever is killed at
+//! **Purpose.** Accounts and their credentials, mailboxes, messages and their change log, the outgoing queue, webhooks,
+//! and the committed configuration. What it answered with success is on disk, and is kept exactly once, whatever is killed at
 //! whatever moment.
 //!
 //! **Owns** the folder `store` of the data directory, mode 0700: a lock file with the pid of the process that uses it,
@@ -19,7 +19,7 @@
 //! recovers all that was acknowledged. Sessions survive a restart, but for those of the last quarter of a second.
 //!
 //! ```text
-//! auth  registry  mail  delivery  queue  admin  gRPC services
+//! auth  registry  mail  delivery  queue  hook  admin  gRPC services
 //!       search                                 which messages have a text, kept up in the background
 //!            account                           one writer an account, change log, index
 //!       content   idempotency                  bytes of messages; results of changes
@@ -32,6 +32,7 @@ pub mod auth;
 pub mod content;
 pub mod delivery;
 pub mod engine;
+pub mod hook;
 pub mod idempotency;
 pub mod junk;
 pub mod keys;
@@ -66,6 +67,7 @@ use crate::auth::{AuthAdminApi, AuthApi, Authenticator, Hasher, Journal, Limits,
 use crate::content::{Collector, Contents, EngineBlobs};
 use crate::delivery::Delivery;
 use crate::engine::{Db, OpenError, Options, RocksEngine};
+use crate::hook::HookApi;
 use crate::junk::Junk;
 use crate::mail::Mail;
 use crate::queue::{AdminApi, Queue, QueueApi, SubmitApi};
@@ -302,6 +304,8 @@ impl Service {
             .add_service(DeliveryServiceServer::new(
                 Delivery::new(accounts.clone(), contents.clone(), registry.clone()).notifying(queue.clone()),
             ))
+            .add_service(HookApi::new(queue.hooks().clone()).server())
+            .add_service(hook::AdminApi::new(queue.hooks().clone()).server())
             .add_service(MailServiceServer::new(Mail::new(accounts, contents, sessions)))
             .add_service(SubmitApi::new(queue.clone(), submitters, config).server())
             .add_service(QueueApi::new(queue.clone()).server())

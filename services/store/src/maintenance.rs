@@ -13,7 +13,7 @@ use crate::queue::Queue;
 const COLLECT_EVERY: Duration = Duration::from_secs(60);
 
 /// Removes contents without references, abandoned uploads, results that nobody asks for any longer, and what was kept of
-/// messages for as long as it was to be.
+/// messages and webhooks for as long as it was to be.
 pub(crate) async fn collect(db: &Db, collector: &Collector, queue: &Queue, clock: &Clock) {
     loop {
         match collector.run_once().await {
@@ -35,6 +35,11 @@ pub(crate) async fn collect(db: &Db, collector: &Collector, queue: &Queue, clock
             Ok(0) => {}
             Ok(removed) => tracing::debug!(removed, "retired messages removed"),
             Err(error) => tracing::error!(%error, "removing retired messages"),
+        }
+        match queue.hooks().clean_retired().await {
+            Ok(0) => {}
+            Ok(removed) => tracing::debug!(removed, "retired webhooks removed"),
+            Err(error) => tracing::error!(%error, "removing retired webhooks"),
         }
         clock.sleep(COLLECT_EVERY).await;
     }

@@ -15,6 +15,8 @@ pub enum Event {
     },
     /// A message in the outgoing queue is due, or may be.
     QueueDue,
+    /// A webhook is due, or may be.
+    HookDue,
     /// A configuration was committed.
     ConfigChanged {
         /// Its version.
@@ -31,6 +33,8 @@ pub enum Subject {
     Accounts,
     /// The queue becoming due.
     Queue,
+    /// Webhooks becoming due.
+    Hooks,
     /// New versions of the configuration.
     Config,
     /// New certificates.
@@ -38,9 +42,10 @@ pub enum Subject {
 }
 
 impl Subject {
-    pub(crate) const ALL: [Subject; 4] = [
+    pub(crate) const ALL: [Subject; 5] = [
         Subject::Accounts,
         Subject::Queue,
+        Subject::Hooks,
         Subject::Config,
         Subject::Certificates,
     ];
@@ -56,6 +61,7 @@ impl Event {
         match self {
             Event::AccountChanged { .. } => Subject::Accounts,
             Event::QueueDue => Subject::Queue,
+            Event::HookDue => Subject::Hooks,
             Event::ConfigChanged { .. } => Subject::Config,
             Event::CertificatesChanged => Subject::Certificates,
         }
@@ -69,6 +75,7 @@ impl Event {
                 format!("mox.account.{}.changed", if plain { account } else { "unknown" })
             }
             Event::QueueDue => "mox.queue.due".into(),
+            Event::HookDue => "mox.hook.due".into(),
             Event::ConfigChanged { .. } => "mox.config.changed".into(),
             Event::CertificatesChanged => "mox.certificates.changed".into(),
         }
@@ -95,6 +102,7 @@ mod tests {
         prop_oneof![
             (".*", any::<u64>()).prop_map(|(account, modseq)| Event::AccountChanged { account, modseq }),
             Just(Event::QueueDue),
+            Just(Event::HookDue),
             any::<u64>().prop_map(|version| Event::ConfigChanged { version }),
             Just(Event::CertificatesChanged),
         ]

@@ -15,7 +15,7 @@ const RING: usize = 4096;
 
 /// The rings.
 #[derive(Clone, Debug)]
-pub(crate) struct Local(Arc<[broadcast::Sender<Notice>; 4]>);
+pub(crate) struct Local(Arc<[broadcast::Sender<Notice>; Subject::ALL.len()]>);
 
 impl Local {
     pub(crate) fn new() -> Self {
@@ -28,6 +28,7 @@ impl Local {
             Subject::Queue => 1,
             Subject::Config => 2,
             Subject::Certificates => 3,
+            Subject::Hooks => 4,
         }]
     }
 

@@ -61,6 +61,7 @@ struct Shared {
 struct Pending {
     accounts: HashMap<String, u64>,
     queue_due: bool,
+    hook_due: bool,
     config: Option<u64>,
     certificates: bool,
 }
@@ -76,6 +77,7 @@ impl Pending {
                 }
             }
             Event::QueueDue => self.queue_due = true,
+            Event::HookDue => self.hook_due = true,
             Event::ConfigChanged { version } => self.config = self.config.max(Some(*version)),
             Event::CertificatesChanged => self.certificates = true,
         }
@@ -93,6 +95,7 @@ impl Pending {
                 .map(|(account, modseq)| Event::AccountChanged { account, modseq }),
         );
         events.extend(taken.queue_due.then_some(Event::QueueDue));
+        events.extend(taken.hook_due.then_some(Event::HookDue));
         events
     }
 }
@@ -222,6 +225,7 @@ mod tests {
             });
             pending.add(&Event::ConfigChanged { version: modseq });
             pending.add(&Event::QueueDue);
+            pending.add(&Event::HookDue);
         }
         let events = pending.take();
         assert_eq!(
@@ -232,7 +236,8 @@ mod tests {
                     account: "a".into(),
                     modseq: 9
                 },
-                Event::QueueDue
+                Event::QueueDue,
+                Event::HookDue
             ]
         );
         assert!(pending.take().is_empty());

@@ -11,7 +11,8 @@
 //! - [`decoded_text`] and [`decoded_body`] give text for searching, whatever its charset and encoding.
 //! - [`remove_headers`] and [`to_crlf`] change a message as little as possible.
 //! - [`archive`] reads and writes mbox and maildir.
-//! - [`received`] writes trace fields, [`compose`] builds messages, [`dsn`] builds delivery status notifications.
+//! - [`received`] writes trace fields, [`compose`] builds messages, [`dsn`] builds delivery status notifications, and
+//!   [`delivery_status`] reads those of others.
 //!
 //! Charsets, dates and HTML are read with `mail-parser` and `encoding_rs`. The structure is scanned here, because IMAP
 //! wants raw octets, line counts and offsets, and nothing decoded.
@@ -21,6 +22,7 @@ pub mod archive;
 mod charset;
 pub mod compose;
 mod computed;
+pub mod delivery_status;
 pub mod dsn;
 mod edit;
 mod encoded_word;
@@ -44,4 +46,4 @@ pub use fields::{Field, Headers, header_end, headers, unfold};
 pub use params::parameter;
 pub use subject::base_subject;
 pub use summary::{HeaderSummary, NamedAddress, parse_addresses, parse_date, sent_day};
-pub use text::{decode_part, decoded_body, decoded_text};
+pub use text::{decode_part, decode_part_start, decoded_body, decoded_size, decoded_text};

@@ -57,6 +57,45 @@ pub fn decode_part(message: &[u8], part: &Part) -> String {
     out
 }
 
+/// The beginning of the decoded text of one part, as [`decode_part`] does, of at most `max` octets.
+#[must_use]
+pub fn decode_part_start(message: &[u8], part: &Part, max: usize) -> String {
+    let (start, end) = range(message, 0, part);
+    // Quoted-printable needs most: three octets for one.
+    let enough = start.saturating_add(max.saturating_mul(4)).min(end);
+    let whole = enough == end;
+    let mut decoder = Decoder::new(Encoding::from_name(&part.encoding));
+    let mut bytes = Vec::new();
+    decoder.feed(&message[start..enough], &mut bytes);
+    if whole {
+        decoder.finish(&mut bytes);
+    }
+    let mut text = charset::decode(&charset_label(part), &bytes);
+    text.truncate(text.floor_char_boundary(max));
+    text
+}
+
+/// How many octets the body of one part of a message's structure has once its transfer encoding is taken off.
+#[must_use]
+pub fn decoded_size(message: &[u8], part: &Part) -> u64 {
+    let (start, end) = range(message, 0, part);
+    let encoding = Encoding::from_name(&part.encoding);
+    if encoding == Encoding::Identity {
+        return (end - start) as u64;
+    }
+    let mut decoder = Decoder::new(encoding);
+    let mut bytes = Vec::with_capacity(STEP);
+    let mut size = 0;
+    for chunk in message[start..end].chunks(STEP) {
+        bytes.clear();
+        decoder.feed(chunk, &mut bytes);
+        size += bytes.len() as u64;
+    }
+    bytes.clear();
+    decoder.finish(&mut bytes);
+    size + bytes.len() as u64
+}
+
 fn charset_label(part: &Part) -> String {
     params::parameter(&part.parameters, "charset").unwrap_or_default()
 }
@@ -152,6 +191,27 @@ mod tests {
     fn undeclared_text_is_utf_8_or_windows_1252() {
         assert_eq!(all("A: b\r\n\r\nä".as_bytes())[1], "ä");
         assert_eq!(all(b"A: b\r\n\r\n\xe4")[1], "ä");
+    }
+
+    #[test]
+    fn beginnings_and_sizes_are_those_of_the_decoded_part() {
+        let body = "Grün ".repeat(100_000);
+        let encoded: String = body.bytes().map(|b| format!("={b:02X}")).collect::<String>();
+        let lines = encoded.as_bytes().chunks(72).map(|l| String::from_utf8_lossy(l).into_owned() + "=\r\n");
+        let message = format!(
+            "Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n{}",
+            lines.collect::<String>()
+        );
+        let (_, part) = structure::scan(message.as_bytes());
+        for max in [0, 1, 3, 1000, body.len(), body.len() + 1] {
+            let start = decode_part_start(message.as_bytes(), &part, max);
+            assert_eq!(start, body[..body.floor_char_boundary(max)], "{max}");
+        }
+        assert_eq!(decoded_size(message.as_bytes(), &part), body.len() as u64);
+        let message = b"Content-Transfer-Encoding: base64\r\n\r\nYWJj\r\nZGU=\r\n";
+        assert_eq!(decoded_size(message, &structure::scan(message).1), 5);
+        let message = b"A: b\r\n\r\nabc\r\n";
+        assert_eq!(decoded_size(message, &structure::scan(message).1), 5);
     }
 
     #[test]

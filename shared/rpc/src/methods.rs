@@ -44,6 +44,15 @@ const ADMIN: &[(&str, Kind)] = &[
     ("Backup", Stream),
 ];
 
+/// Looking at webhooks and steering them.
+const HOOKS: &[(&str, Kind)] = &[
+    ("List", Unary),
+    ("Change", Unary),
+    ("Get", Stream),
+    ("ListRetired", Unary),
+    ("GetRetired", Stream),
+];
+
 const SERVICES: &[Service] = &[
     // Answered by the store.
     Service {
@@ -193,11 +202,31 @@ const SERVICES: &[Service] = &[
         ],
     },
     Service {
+        name: "mox.hook.v1.HookService",
+        callers: &["queue-delivery"],
+        methods: &[
+            ("Claim", Unary),
+            ("Renew", Unary),
+            ("ReadPayload", Stream),
+            ("Complete", Unary),
+        ],
+    },
+    Service {
+        name: "mox.hook.v1.HookAdminService",
+        callers: &["control"],
+        methods: HOOKS,
+    },
+    Service {
         name: "mox.admin.v1.StoreAdminService",
         callers: &["control"],
         methods: ADMIN,
     },
     // Answered by control.
+    Service {
+        name: "mox.hook.v1.HookControlService",
+        callers: &["cli", "web"],
+        methods: HOOKS,
+    },
     Service {
         name: "mox.admin.v1.AdminService",
         callers: &["cli", "web"],

@@ -7,6 +7,7 @@ pub mod holdrules;
 pub mod list;
 pub mod retired;
 pub mod suppress;
+pub mod webhook;
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;

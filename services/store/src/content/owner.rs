@@ -27,6 +27,15 @@ impl Owner {
         Self(owner.freeze())
     }
 
+    /// A webhook about a message that arrived, in the queue or kept after it left it.
+    #[must_use]
+    pub fn hook(id: u64) -> Self {
+        let mut owner = BytesMut::with_capacity(9);
+        owner.put_u8(b'h');
+        owner.put_u64(id);
+        Self(owner.freeze())
+    }
+
     /// As part of a key.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {

@@ -15,6 +15,7 @@ use super::sender::{mark_forwarded, of_envelope, split};
 use super::{Delivery, RECIPIENTS_MAX, check_recipients, is_upload};
 use crate::account::ops::{self, NewMessage};
 use crate::account::{AccountError, Key, SEEN, Wanted, canonical, find_thread, ingest};
+use crate::hook::arrival::Arriving;
 use crate::idempotency;
 use crate::junk::MESSAGE_BYTES;
 use crate::mail::{KEY_BYTES, of_content};
@@ -23,6 +24,8 @@ use crate::mail::{KEY_BYTES, of_content};
 const PREFIX_MAX: usize = 64 << 10;
 /// Bytes of what a copy among the rejects is known by.
 const REJECT_DIGEST: usize = 16;
+/// Times that a delivery is planned anew, while others change what a notification is about.
+const ATTEMPTS: usize = 32;
 /// Scope of smtp-in's keys.
 const SCOPE: &[u8] = b"d";
 
@@ -41,13 +44,27 @@ impl Delivery {
             key: request.key.clone(),
             digest,
         };
+        for _ in 0..ATTEMPTS {
+            if let Some(response) = self.deliver_once(request.clone(), key.clone()).await? {
+                return Ok(response);
+            }
+        }
+        Err(Status::unavailable("changed by others at the same time, try again"))
+    }
+
+    /// `None`, and nothing is kept, if what a notification is about changed since it was looked at.
+    async fn deliver_once(
+        &self,
+        request: api::DeliverRequest,
+        key: Key,
+    ) -> Result<Option<api::DeliverResponse>, Status> {
         if is_upload(request.content.as_ref()) {
             // The upload of a delivery that took place is gone, so what was answered is looked for first.
             let now = self.accounts.now();
             let kept = idempotency::find(self.accounts.db(), now, &key.scope, &key.key, &key.digest).await?;
             if let Some(kept) = kept {
                 let damaged = |_| Status::from(AccountError::Damaged("a kept result"));
-                return api::DeliverResponse::decode(kept).map_err(damaged);
+                return api::DeliverResponse::decode(kept).map(Some).map_err(damaged);
             }
         }
         let staged = self
@@ -58,6 +75,7 @@ impl Delivery {
             Some(bytes) => bytes.clone(),
             None => self.contents.bytes(staged.id()).await?,
         };
+        let message_id = mox_webhook::message_id(&bytes);
         let read = ingest(bytes.clone()).await?;
         let digest = digest_of(read.facts.message_id.as_deref(), &bytes);
         let envelope = request.envelope.unwrap_or_default();
@@ -80,9 +98,8 @@ impl Delivery {
         let mut deliveries = Vec::with_capacity(request.deliveries.len());
         for delivery in request.deliveries {
             if delivery.prefix.len() > PREFIX_MAX {
-                return Err(Status::invalid_argument(
-                    "header fields above a content have at most 65536 bytes",
-                ));
+                let text = "header fields above a content have at most 65536 bytes";
+                return Err(Status::invalid_argument(text));
             }
             let recipient = delivery.recipient.unwrap_or_default();
             let account = AccountId::try_from(&recipient.account_id)
@@ -110,13 +127,34 @@ impl Delivery {
                 // It is there, and asks for no attention.
                 flags.bits |= SEEN;
             }
+            let mailbox = canonical(if delivery.mailbox.is_empty() {
+                crate::account::INBOX
+            } else {
+                &delivery.mailbox
+            })?;
+            let committed = self.registry.current();
+            let told = match (&self.queue, committed.named(account)) {
+                (Some(queue), Some((name, settings))) if !delivery.reject => {
+                    let arriving = Arriving {
+                        account,
+                        name,
+                        settings,
+                        config: &committed.dynamic,
+                        rcpt_to: &recipient.rcpt_to,
+                        mailbox: &mailbox,
+                        message: &message,
+                        facts: &read.facts,
+                        message_id: &message_id,
+                        bytes: &bytes,
+                        content: &staged,
+                    };
+                    queue.hooks().on_delivery(queue, &arriving).await?
+                }
+                _ => None,
+            };
             deliveries.push(ops::Delivery {
                 account,
-                mailbox: canonical(if delivery.mailbox.is_empty() {
-                    crate::account::INBOX
-                } else {
-                    &delivery.mailbox
-                })?,
+                mailbox,
                 destined: delivery.reject.then(|| crate::account::INBOX.to_owned()),
                 digest: digest.clone(),
                 message: NewMessage {
@@ -126,19 +164,29 @@ impl Delivery {
                     thread: find_thread(self.accounts.db(), account, &read.facts).await?,
                     content: staged.clone(),
                 },
+                told,
             });
         }
+        let telling = deliveries.iter().any(|d| d.told.is_some());
         let besides = self.notification(&notice, &bytes).await?;
         let notifies = besides.is_some();
         let op = ops::Deliver {
             deliveries,
             besides: besides.unwrap_or_default(),
         };
-        let kept = self.accounts.submit_many(&op.accounts(), Some(key), op).await?;
-        if notifies && let Some(queue) = &self.queue {
-            queue.publish();
+        let kept = match self.accounts.submit_many(&op.accounts(), Some(key), op).await {
+            Err(AccountError::Contended) => return Ok(None),
+            kept => kept?,
+        };
+        if let Some(queue) = &self.queue {
+            if notifies {
+                queue.publish();
+            }
+            if telling {
+                queue.hooks().publish();
+            }
         }
-        Ok(kept)
+        Ok(Some(kept))
     }
 }
 

@@ -34,7 +34,8 @@ const QUEUE_RETIRED_OF: u8 = b'c';
 const QUEUE_HOLD_RULES: u8 = b'h';
 /// Addresses that accounts do not send to: `u`, account, base address.
 const QUEUE_SUPPRESSIONS: u8 = b'u';
-/// Entries and retired messages by what is in their sender's address to tell them apart: `w`, account, fromid, 0, id.
+/// Entries and retired messages by what is in their sender's address to tell them apart, and by their Message-ID in
+/// brackets: `w`, account, fromid, 0, id.
 const QUEUE_FROMIDS: u8 = b'w';
 
 fn queue(table: u8) -> Builder {
@@ -288,7 +289,7 @@ pub fn queue_suppressions_all() -> Range<Bytes> {
     queue(QUEUE_SUPPRESSIONS).prefix()
 }
 
-/// An entry, or a retired message, by its fromid.
+/// An entry, or a retired message, by its fromid, or its Message-ID in brackets.
 #[must_use]
 pub fn queue_fromid(account: AccountId, fromid: &str, id: u64) -> Bytes {
     queue(QUEUE_FROMIDS)

@@ -7,8 +7,9 @@ use futures::StreamExt as _;
 use mox_message::dsn::{self, Action, Dsn, Return};
 use mox_proto::queue::v1::retired::Reason;
 use mox_proto::queue::v1::{AttemptResult, CompleteResponse, Entry};
+use mox_webhook::Event;
 
-use super::outcome::{Event, Happened};
+use super::outcome::Happened;
 use super::record::{self, Stored};
 use super::{ATTEMPTS, Queue, QueueError, dsn as notice};
 use crate::account::{AccountError, Key};
@@ -47,7 +48,7 @@ impl Queue {
                 return Ok(false);
             };
             let now = self.now();
-            let commit = self.cancellation(&stored, now).await?;
+            let (commit, told) = self.cancellation(&stored, now).await?;
             if wants_failure(&stored.entry) {
                 let message = notice::Notification {
                     content: self.cancel_notice(&stored.entry, now).await?,
@@ -61,7 +62,10 @@ impl Queue {
                 };
                 let response = CompleteResponse::default();
                 match self.notify(&stored.entry, message, commit.clone(), response, key).await {
-                    Ok(_) => return Ok(true),
+                    Ok(_) => {
+                        self.publish_told(told);
+                        return Ok(true);
+                    }
                     Err(QueueError::Account(AccountError::Contended)) => continue,
                     Err(QueueError::Account(error @ (AccountError::AccountGone | AccountError::Limit(_)))) => {
                         tracing::warn!(entry = id, %error, "sender is not notified");
@@ -70,7 +74,10 @@ impl Queue {
                 }
             }
             match self.db().commit(commit).await {
-                Ok(_) => return Ok(true),
+                Ok(_) => {
+                    self.publish_told(told);
+                    return Ok(true);
+                }
                 Err(EngineError::Conflict { .. }) => {}
                 Err(e) => return Err(e.into()),
             }
@@ -78,7 +85,7 @@ impl Queue {
         Err(QueueError::Contended)
     }
 
-    async fn cancellation(&self, stored: &Stored, now: i64) -> Result<Commit, QueueError> {
+    async fn cancellation(&self, stored: &Stored, now: i64) -> Result<(Commit, bool), QueueError> {
         let mut commit = Commit::new();
         commit.set_frees();
         let mut last = stored.entry.clone();
@@ -93,10 +100,9 @@ impl Queue {
             event: Event::Canceled,
             entry: &last,
             suppressing: false,
-            at: now,
         };
-        self.follow(&mut commit, &happened).await?;
-        Ok(commit)
+        let told = self.follow(&mut commit, &happened).await?;
+        Ok((commit, told))
     }
 
     async fn cancel_notice(&self, entry: &Entry, now: i64) -> Result<Bytes, QueueError> {

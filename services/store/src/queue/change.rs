@@ -8,13 +8,15 @@ use futures::StreamExt as _;
 use mox_proto::queue::v1::change_queue_request::Change;
 use mox_proto::queue::v1::retired::Reason;
 use mox_proto::queue::v1::{
-    ChangeQueueRequest, ChangeQueueResponse, Entry, ReadQueueContentRequest, RequireTls, Sort, sort,
+    AttemptResult, ChangeQueueRequest, ChangeQueueResponse, Entry, ReadQueueContentRequest, RequireTls, Sort, sort,
 };
 use mox_proto::record::v1::QueueState;
+use mox_webhook::Event;
 use prost::Message;
 
 use super::find::{Place, find};
 use super::list::{EntryFilter, Token};
+use super::outcome::Happened;
 use super::record::{self, Stored};
 use super::{ATTEMPTS, Queue, QueueError};
 use crate::content::ContentError;
@@ -29,6 +31,8 @@ const FAIL_STEP: usize = 100;
 const FAIL_AT_ONCE: usize = 8;
 /// Octets of the name of a transport.
 const TRANSPORT_MAX: usize = 200;
+/// What is told of an entry that was dropped.
+const DROPPED: &str = "removed from the queue by an administrator";
 /// Who makes the keys of changes.
 const SCOPE: &[u8] = b"queue-change";
 
@@ -65,8 +69,12 @@ impl Queue {
             let ids: Vec<u64> = entries.iter().map(|entry| entry.id).collect();
             let mut commit = Commit::new();
             let mut changed = 0;
+            let mut told = false;
             for stored in record::load(self.db().as_ref(), &ids).await?.into_iter().flatten() {
                 self.change_one(&mut commit, &stored, change, now)?;
+                if matches!(change, Change::Drop(_)) {
+                    told |= self.dropped(&mut commit, &stored.entry, now).await?;
+                }
                 changed += 1;
             }
             let response = ChangeQueueResponse {
@@ -81,6 +89,7 @@ impl Queue {
             match self.db().commit(commit).await {
                 Ok(_) => {
                     self.publish();
+                    self.publish_told(told);
                     return Ok(response);
                 }
                 // Entries that are being delivered change all the time: fewer at once meet fewer of them.
@@ -143,6 +152,22 @@ impl Queue {
             record::update(commit, stored, &entry, &state);
         }
         Ok(())
+    }
+
+    /// What follows from taking an entry out of the queue.
+    async fn dropped(&self, commit: &mut Commit, entry: &Entry, now: i64) -> Result<bool, QueueError> {
+        let mut last = entry.clone();
+        last.results.push(AttemptResult {
+            start: now,
+            error: DROPPED.to_owned(),
+            ..AttemptResult::default()
+        });
+        let happened = Happened {
+            event: Event::Canceled,
+            entry: &last,
+            suppressing: false,
+        };
+        self.follow(commit, &happened).await
     }
 
     /// Gives up the entries of a page. Repeating it finds those that are left.

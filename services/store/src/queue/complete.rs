@@ -5,9 +5,10 @@ use mox_proto::queue::v1::complete_request::Outcome;
 use mox_proto::queue::v1::retired::Reason;
 use mox_proto::queue::v1::{AttemptResult, CompleteRequest, CompleteResponse, Entry};
 use mox_proto::record::v1::QueueState;
+use mox_webhook::Event;
 use prost::Message;
 
-use super::outcome::{Event, Happened};
+use super::outcome::Happened;
 use super::record::{self, Stored};
 use super::{ATTEMPTS, Queue, QueueError, dsn};
 use crate::account::{AccountError, Key};
@@ -15,7 +16,7 @@ use crate::engine::{Commit, EngineError};
 use crate::idempotency;
 
 /// Results that an entry keeps, the latest.
-const RESULTS_MAX: usize = 20;
+pub(super) const RESULTS_MAX: usize = 20;
 /// Octets of an error that are kept.
 const ERROR_MAX: usize = 2000;
 /// Addresses that a result keeps.
@@ -31,6 +32,8 @@ struct Consequence {
     response: CompleteResponse,
     /// The entry, when its sender is to be notified.
     notify: Option<Entry>,
+    /// There is a webhook to be called.
+    told: bool,
 }
 
 impl Consequence {
@@ -39,6 +42,7 @@ impl Consequence {
             commit: Commit::new(),
             response: CompleteResponse { stale: true },
             notify: None,
+            told: false,
         }
     }
 }
@@ -68,6 +72,7 @@ impl Queue {
                 mut commit,
                 response,
                 notify,
+                told,
             } = self.consequence(request, now).await?;
             if commit.operations.is_empty() {
                 return Ok(response);
@@ -85,7 +90,10 @@ impl Queue {
                     received: now / 1000,
                 };
                 match self.notify(&entry, message, commit.clone(), response, key).await {
-                    Ok(response) => return Ok(response),
+                    Ok(response) => {
+                        self.publish_told(told);
+                        return Ok(response);
+                    }
                     Err(QueueError::Account(AccountError::Contended)) => continue,
                     Err(QueueError::Account(error @ (AccountError::AccountGone | AccountError::Limit(_)))) => {
                         // There is nobody to tell, or no room: what became of the message stays true.
@@ -96,7 +104,10 @@ impl Queue {
             }
             idempotency::record(&mut commit, now / 1000, SCOPE, &request.key, &digest, &kept);
             match self.db().commit(commit).await {
-                Ok(_) => return Ok(response),
+                Ok(_) => {
+                    self.publish_told(told);
+                    return Ok(response);
+                }
                 Err(EngineError::Conflict { .. }) => {}
                 Err(e) => return Err(e.into()),
             }
@@ -124,6 +135,7 @@ impl Queue {
                     commit,
                     response: CompleteResponse::default(),
                     notify: None,
+                    told: false,
                 });
             }
             Outcome::Failed | Outcome::Retry => {}
@@ -160,14 +172,14 @@ impl Queue {
             event,
             entry: &entry,
             suppressing,
-            at: now,
         };
-        self.follow(&mut commit, &happened).await?;
+        let told = self.follow(&mut commit, &happened).await?;
         commit.set_frees();
         Ok(Consequence {
             commit,
             response: CompleteResponse { stale: !current },
             notify,
+            told,
         })
     }
 }

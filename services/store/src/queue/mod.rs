@@ -26,7 +26,7 @@ mod error;
 mod find;
 mod fromid;
 mod hold;
-mod ids;
+pub(crate) mod ids;
 mod index;
 mod limits;
 mod list;
@@ -51,7 +51,7 @@ pub use admin::AdminApi;
 pub use enqueue::Submitter;
 pub use error::QueueError;
 pub(crate) use notices::Outgoing;
-pub use outcome::{Event, Happened};
+pub use outcome::Happened;
 pub(crate) use record::{enter_into_lists, lists};
 pub use retired::Sent;
 pub use service::{Config, QueueApi, Sessions, SubmitApi};
@@ -61,6 +61,8 @@ pub use suppress::base_address;
 use crate::account::Accounts;
 use crate::content::Contents;
 use crate::engine::Db;
+use crate::hook::Hooks;
+use crate::keys;
 
 /// Milliseconds since 1970, by the database's clock.
 pub type Now = Arc<dyn Fn() -> i64 + Send + Sync>;
@@ -93,13 +95,15 @@ struct Inner {
     now: Now,
     ids: ids::Ids,
     settings: OnceLock<Settings>,
+    hooks: Hooks,
 }
 
 impl Queue {
     /// Over an engine.
     #[must_use]
     pub fn new(db: Db, contents: Contents, accounts: Accounts, bus: Bus, now: Now) -> Self {
-        let ids = ids::Ids::new(db.clone());
+        let hooks = Hooks::new(db.clone(), contents.clone(), bus.clone(), now.clone());
+        let ids = ids::Ids::new(db.clone(), keys::queue_next());
         Self(Arc::new(Inner {
             db,
             contents,
@@ -108,12 +112,27 @@ impl Queue {
             now,
             ids,
             settings: OnceLock::new(),
+            hooks,
         }))
     }
 
-    /// Sets what it goes by, once. Without, nothing that left the queue is kept.
+    /// Sets what it goes by, once. Without, nothing that left the queue is kept, and nobody is told anything.
     pub fn configure(&self, settings: Settings) {
+        self.0.hooks.configure(settings.config.clone());
         let _ = self.0.settings.set(settings);
+    }
+
+    /// What accounts are told of what becomes of their messages.
+    #[must_use]
+    pub fn hooks(&self) -> &Hooks {
+        &self.0.hooks
+    }
+
+    /// Lets webhooks be called that were queued by a commit that took place.
+    fn publish_told(&self, told: bool) {
+        if told {
+            self.0.hooks.publish();
+        }
     }
 
     /// How long an account's messages are kept after they left the queue; 0 is not at all.

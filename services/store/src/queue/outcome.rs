@@ -1,26 +1,11 @@
 //! What became of an entry, for those who take note of it in the same commit.
 
 use mox_proto::queue::v1::Entry;
+use mox_webhook::Event;
 
 use super::{Queue, QueueError};
 use crate::engine::Commit;
-
-/// What happened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Event {
-    /// A host has taken the responsibility for it, and will tell the sender of what becomes of it.
-    Delivered,
-    /// A host has taken it that sends no notifications (RFC 3461 §5.2.2).
-    Relayed,
-    /// An attempt failed, and there will be another.
-    Delayed,
-    /// It was given up.
-    Failed,
-    /// It was not tried, as its recipient is on the suppression list.
-    Suppressed,
-    /// An administrator gave it up.
-    Canceled,
-}
+use crate::hook::Outcome;
 
 /// What became of an entry.
 #[derive(Debug, Clone, Copy)]
@@ -31,15 +16,29 @@ pub struct Happened<'a> {
     pub entry: &'a Entry,
     /// Its recipient went onto the suppression list with this.
     pub suppressing: bool,
-    /// Milliseconds since 1970.
-    pub at: i64,
 }
 
 impl Queue {
-    /// Adds to the commit of an outcome what follows from it elsewhere in the store.
-    #[allow(clippy::unused_async, reason = "others look up what they have before")]
-    pub(super) async fn follow(&self, _commit: &mut Commit, happened: &Happened<'_>) -> Result<(), QueueError> {
-        tracing::debug!(entry = happened.entry.id, event = ?happened.event, suppressing = happened.suppressing, "outcome");
-        Ok(())
+    /// Adds to the commit of an outcome what follows from it elsewhere in the store. If it answers true,
+    /// [`crate::hook::Hooks::publish`] is to be called after the commit.
+    pub(super) async fn follow(&self, commit: &mut Commit, happened: &Happened<'_>) -> Result<bool, QueueError> {
+        let entry = happened.entry;
+        tracing::debug!(entry = entry.id, event = %happened.event, suppressing = happened.suppressing, "outcome");
+        // What the system sends itself is nobody's to be told of.
+        if entry.dsn || entry.dmarc_report || entry.tls_report {
+            return Ok(false);
+        }
+        let good = matches!(happened.event, Event::Delivered | Event::Relayed);
+        let result = entry.results.last().filter(|_| !good).cloned().unwrap_or_default();
+        let outcome = Outcome {
+            event: happened.event,
+            entry,
+            dsn: false,
+            suppressing: happened.suppressing,
+            smtp_code: result.smtp_code,
+            enhanced_code: &result.enhanced_code,
+            error: &result.error,
+        };
+        self.hooks().on_outcome(commit, &outcome).await
     }
 }

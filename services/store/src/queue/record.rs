@@ -100,25 +100,37 @@ pub(super) fn insert(commit: &mut Commit, entry: &Entry) -> Result<(), QueueErro
     Ok(())
 }
 
-/// The keys by which an entry is found in lists, and by its fromid.
+/// The keys by which an entry is found in lists, and by what comes back for it.
 pub(crate) fn lists(entry: &Entry) -> Vec<Bytes> {
     let mut keys: Vec<Bytes> = Listed::entry(entry).keys().collect();
-    if let Ok(account) = account_of(entry)
-        && !entry.fromid.is_empty()
-    {
-        keys.push(keys::queue_fromid(account, &entry.fromid, entry.id));
-    }
+    keys.extend(links(entry));
     keys
 }
 
-/// Lets an entry be found in lists, and by its fromid.
+/// The keys by which an entry, and a retired message, is found by what comes back for it: its fromid, and its Message-ID.
+pub(super) fn links(entry: &Entry) -> impl Iterator<Item = Bytes> {
+    let id = link_of(&entry.message_id);
+    let links = [Some(entry.fromid.clone()), id].into_iter().flatten();
+    let account = account_of(entry).ok();
+    let links = links.filter(|link| !link.is_empty());
+    links.filter_map(move |link| Some(keys::queue_fromid(account?, &link, entry.id)))
+}
+
+/// A Message-ID as it is looked for: in brackets, which no fromid has, and without regard to case.
+pub(super) fn link_of(message_id: &str) -> Option<String> {
+    let id = message_id.trim_matches(['<', '>']).to_lowercase();
+    let plain = !id.is_empty() && !id.contains('\0');
+    plain.then(|| format!("<{id}>"))
+}
+
+/// Lets an entry be found in lists, and by what comes back for it.
 pub(crate) fn enter_into_lists(commit: &mut Commit, entry: &Entry) {
     for key in lists(entry) {
         commit.put(key, Bytes::new());
     }
 }
 
-/// Changes an entry, when it is due, and its lease. Its account, recipient and fromid stay.
+/// Changes an entry, when it is due, and its lease. Its account, recipient, fromid and Message-ID stay.
 pub(super) fn update(commit: &mut Commit, stored: &Stored, entry: &Entry, state: &QueueState) {
     let id = entry.id;
     commit.require_at(keys::queue_entry(id), stored.entry_version);
@@ -152,7 +164,7 @@ pub(super) fn update_state(commit: &mut Commit, stored: &Stored, state: &QueueSt
     }
 }
 
-/// Removes an entry with all that is derived from it, but for where its fromid leads to. Tickets stay, and are found to
+/// Removes an entry with all that is derived from it, but for what leads to it from what comes back. Tickets stay, and are found to
 /// be for nothing.
 pub(super) fn remove(commit: &mut Commit, stored: &Stored, now: i64) -> Result<(), QueueError> {
     let entry = &stored.entry;

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use mox_proto::queue::v1::retired::Reason;
 use mox_proto::queue::v1::retired_sort::Field as SortField;
-use mox_proto::queue::v1::{Entry, ListRetiredRequest, ListRetiredResponse, Retired, RetiredFilter, RetiredSort};
+use mox_proto::queue::v1::{AttemptResult, Entry, ListRetiredRequest, ListRetiredResponse, Retired, RetiredFilter, RetiredSort};
 use mox_types::AccountId;
 use prost::Message;
 
@@ -11,6 +11,7 @@ use super::find::{Place, Query, Row, Times, find};
 use super::index::{Field, Listed, mark};
 use super::list::{PAGE_ENTRIES, Token, check_ids, conditions, page};
 use super::record::{self, Stored};
+use super::complete::RESULTS_MAX;
 use super::{ATTEMPTS, Queue, QueueError};
 use crate::engine::{Commit, Engine, EngineError, Limit, Order};
 use crate::keys::{self, QueueList, QueueOrder};
@@ -104,8 +105,8 @@ impl Queue {
         let account = record::account_of(last)?;
         let keep = self.keep_millis(&last.account);
         if keep == 0 {
-            if !last.fromid.is_empty() {
-                commit.delete(keys::queue_fromid(account, &last.fromid, last.id));
+            for key in record::links(last) {
+                commit.delete(key);
             }
             return Ok(());
         }
@@ -213,6 +214,45 @@ impl Queue {
         }
     }
 
+    /// Entries, and retired messages, of an account with a Message-ID, of which something came back.
+    ///
+    /// # Errors
+    /// If the engine fails.
+    pub async fn by_message_id(&self, account: AccountId, message_id: &str) -> Result<Vec<Sent>, QueueError> {
+        let link = record::link_of(message_id).unwrap_or_default();
+        self.by_fromid(account, &link).await
+    }
+
+    /// Adds to a commit a result that became known after a message left the queue, by what came back for it. Nothing is
+    /// changed if the message is not kept.
+    ///
+    /// # Errors
+    /// If the engine fails.
+    pub(crate) async fn note_retired(
+        &self,
+        commit: &mut Commit,
+        id: u64,
+        result: AttemptResult,
+    ) -> Result<(), QueueError> {
+        let key = keys::queue_retired(id);
+        let Some(value) = self.db().get(key.clone()).await? else {
+            return Ok(());
+        };
+        let before = Retired::read(&value.data)?;
+        let mut after = before.clone();
+        after.last_activity = self.now();
+        after.success = result.success;
+        if let Some(entry) = &mut after.entry {
+            entry.results.push(result);
+            let surplus = entry.results.len().saturating_sub(RESULTS_MAX);
+            entry.results.drain(..surplus);
+        }
+        commit.require_at(key.clone(), value.version);
+        commit.put(key, after.encode_to_vec());
+        Listed::replace(&Listed::retired(&before), &Listed::retired(&after), commit);
+        Ok(())
+    }
+
     /// Entries, and retired messages, of an account whose sender's address had this in it: for what comes back to that
     /// address. A retired message says what became of it.
     ///
@@ -282,8 +322,8 @@ async fn remove(db: &dyn Engine, commit: &mut Commit, ids: &[u64]) -> Result<u64
         commit.delete(keys::queue_retired(entry.id));
         commit.delete(keys::queue_retired_until(retired.keep_until, entry.id));
         commit.delete(keys::queue_retired_of(account, entry.id));
-        if !entry.fromid.is_empty() {
-            commit.delete(keys::queue_fromid(account, &entry.fromid, entry.id));
+        for key in record::links(entry) {
+            commit.delete(key);
         }
         Listed::retired(&retired).remove(commit);
         removed += 1;

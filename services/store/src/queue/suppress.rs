@@ -52,7 +52,7 @@ fn shortened(text: &str) -> String {
 impl Queue {
     /// Puts the recipient of a message that failed onto its account's list, in the commit of that failure, if the answer
     /// says that it does not exist, or it is one of several failures. Answers whether it did.
-    pub(super) async fn suppress_failed(
+    pub(crate) async fn suppress_failed(
         &self,
         commit: &mut Commit,
         entry: &Entry,

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use mox_config::{Dynamic, Lookup};
+use mox_config::{Account, Dynamic, Lookup};
 use mox_events::{Bus, Event, Notice, Subject};
 use mox_proto::record::v1 as record;
 use mox_rpc::Identity;
@@ -113,6 +113,13 @@ impl Committed {
     #[must_use]
     pub fn name(&self, id: AccountId) -> Option<&str> {
         self.names.get(&id).map(String::as_str)
+    }
+
+    /// The name of a configured account, and its settings.
+    #[must_use]
+    pub fn named(&self, id: AccountId) -> Option<(&str, &Account)> {
+        let name = self.name(id)?;
+        Some((name, self.dynamic.accounts.get(name)?))
     }
 
     /// How many bytes the messages of an account may have; 0 is no limit.

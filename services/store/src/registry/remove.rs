@@ -73,6 +73,7 @@ impl Registry {
         }
         let id = account_id(name, &registration)?;
         queue.remove_account(id).await.map_err(tonic::Status::from)?;
+        queue.hooks().remove_account(id).await.map_err(tonic::Status::from)?;
         self.release_messages(id).await?;
         self.release_lessons(id).await?;
         let public_keys = crate::auth::public_keys_of_account(&self.0.db, id).await?;

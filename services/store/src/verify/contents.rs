@@ -1,5 +1,6 @@
 //! Contents: that their bytes are all there and are what they were, and that somebody needs them.
 
+use mox_proto::hook::v1::{HookRecord, RetiredHook};
 use mox_proto::record::v1 as record;
 use mox_types::{AccountId, ContentId, MessageId};
 use prost::Message as _;
@@ -179,7 +180,7 @@ impl Verifier<'_> {
         }
     }
 
-    /// References are of messages and queue entries that have the content.
+    /// References are of messages, queue entries and webhooks that have the content.
     async fn references(&self) -> Result<(), VerifyError> {
         let none = About::default();
         let mut left = Some(keys::prefix(&[keys::REFERENCE]));
@@ -201,7 +202,11 @@ impl Verifier<'_> {
                 let has = value
                     .filter(|_| owner.is_some())
                     .and_then(|value| content_of(&key, &value.data));
-                if content.is_some() && (has == content || self.to_unlearn(&key).await? == content) {
+                if content.is_some()
+                    && (has == content
+                        || self.to_unlearn(&key).await? == content
+                        || self.to_tell(&key).await? == content)
+                {
                     continue;
                 }
                 if self.fixable(
@@ -222,6 +227,21 @@ impl Verifier<'_> {
         Ok(())
     }
 
+    /// The content that a webhook tells of, in the queue or kept after it left it.
+    async fn to_tell(&self, reference: &[u8]) -> Result<Option<ContentId>, VerifyError> {
+        let Some(id) = reference.get(17..).and_then(hook_owner) else {
+            return Ok(None);
+        };
+        let wanted = vec![keys::hook_entry(id), keys::hook_retired(id)];
+        let found = self.parts.db.get_many(wanted).await?;
+        let hook = match found.as_slice() {
+            [Some(queued), _] => HookRecord::decode(queued.data.clone()).ok().and_then(|r| r.hook),
+            [None, Some(kept)] => RetiredHook::decode(kept.data.clone()).ok().and_then(|r| r.hook),
+            _ => None,
+        };
+        Ok(hook.and_then(|hook| ContentId::try_from(&hook.content_id).ok()))
+    }
+
     /// The content of a message that is gone, and that the junk filter has yet to unlearn: it is needed until then.
     async fn to_unlearn(&self, reference: &[u8]) -> Result<Option<ContentId>, VerifyError> {
         let Some((account, message)) = reference.get(17..).and_then(message_owner) else {
@@ -232,6 +252,14 @@ impl Verifier<'_> {
             let noted = record::Unlearn::decode(noted.data).ok()?;
             ContentId::try_from(&noted.content_id).ok()
         }))
+    }
+}
+
+/// The webhook that refers to a content.
+fn hook_owner(owner: &[u8]) -> Option<u64> {
+    match owner.split_first()? {
+        (b'h', id) => Some(u64::from_be_bytes(id.try_into().ok()?)),
+        _ => None,
     }
 }
 

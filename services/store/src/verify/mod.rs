@@ -2,14 +2,15 @@
 //!
 //! Every record is read, and every reference between records is followed both ways: registrations and accounts;
 //! mailboxes, rows, messages, what was computed from them, Message-IDs; the history of senders; counters; contents with
-//! their chunks, checksums and references; the outgoing queue. Tables that are derived and rebuilt by their owners (the
-//! search index, sessions, logins) are left to them.
+//! their chunks, checksums and references; the outgoing queue; webhooks. Tables that are derived and rebuilt by their
+//! owners (the search index, sessions, logins) are left to them.
 //!
 //! With `fix`, what can be derived from what is whole is derived again. What is lost is told and left as it is.
 
 mod account;
 mod contents;
 mod files;
+mod hooks;
 mod queue;
 mod rows;
 mod senders;
@@ -71,6 +72,7 @@ pub async fn verify(parts: &Parts, checks: Checks, tell: &(dyn Fn(Report) + Sync
         verifier.account(name, *id).await?;
     }
     verifier.queue().await?;
+    verifier.hooks().await?;
     verifier.contents().await
 }
 

@@ -16,6 +16,7 @@ use crate::account::{
 };
 use crate::content::{self, Owner, Staged};
 use crate::engine::Commit;
+use crate::hook::arrival::Planned;
 use crate::keys;
 
 /// A message to be added.
@@ -43,7 +44,8 @@ impl NewMessage {
     /// # Errors
     /// If the mailbox is gone or cannot take it.
     pub async fn add(&self, tx: &mut AccountTx, mailbox: MailboxId) -> Result<(u32, MessageId), AccountError> {
-        self.add_one_of(tx, mailbox, true).await
+        let added = self.add_one_of(tx, mailbox, true).await?;
+        Ok((added.uid, added.id))
     }
 
     /// As [`NewMessage::add`]. `introduce`: no other message that the operation added has the same content.
@@ -52,7 +54,7 @@ impl NewMessage {
         tx: &mut AccountTx,
         mailbox: MailboxId,
         introduce: bool,
-    ) -> Result<(u32, MessageId), AccountError> {
+    ) -> Result<Added, AccountError> {
         let id = MessageId::new();
         let account = tx.account();
         let mut message = self.record.clone();
@@ -61,6 +63,7 @@ impl NewMessage {
         place.set(&mut message);
         message.thread_muted = place.muted;
         message.thread_collapsed = place.collapsed;
+        let number = tx.number();
         let row = record::Row {
             message_id: id.to_bytes(),
             flags: tx.flags_in(mailbox, self.flags.bits, true) | if place.muted { SEEN } else { 0 },
@@ -69,7 +72,7 @@ impl NewMessage {
             received: message.received,
             saved: message.saved,
             sent_day: message.sent_day,
-            number: tx.number(),
+            number,
             ..record::Row::default()
         };
         if lesson(row.flags) != Training::None {
@@ -88,8 +91,15 @@ impl NewMessage {
             self.content.introduce(tx.extra());
         }
         content::refer(tx.extra(), self.content.id(), &Owner::message(account, id));
-        Ok((uid, id))
+        Ok(Added { uid, id, number })
     }
+}
+
+/// How a message that was added is known.
+struct Added {
+    uid: u32,
+    id: MessageId,
+    number: u32,
 }
 
 /// Adds messages to a mailbox, all or none.
@@ -170,6 +180,8 @@ pub struct Delivery {
     pub digest: Bytes,
     /// Each with its own prefix, and one content for all.
     pub message: NewMessage,
+    /// What the account, or whoever sent what this is about, is told of it.
+    pub told: Option<Planned>,
 }
 
 /// Delivers to all recipients of a transaction.
@@ -185,6 +197,11 @@ impl Deliver {
     #[must_use]
     pub fn accounts(&self) -> Vec<AccountId> {
         self.deliveries.iter().map(|d| d.account).collect()
+    }
+
+    fn is_conditional(&self) -> bool {
+        let told = self.deliveries.iter().filter_map(|d| d.told.as_ref());
+        !self.besides.conditions.is_empty() || told.into_iter().any(Planned::is_conditional)
     }
 
     /// Answers with the message's id, and whether it is a new one.
@@ -207,19 +224,22 @@ impl Deliver {
             .destined
             .as_ref()
             .and_then(|name| Some(tx.state().named(name)?.id));
-        match destined {
-            None if delivery.destined.is_none() => {
-                Ok((delivery.message.add_one_of(tx, mailbox, introduce).await?.1, true))
-            }
+        let added = match destined {
+            None if delivery.destined.is_none() => delivery.message.add_one_of(tx, mailbox, introduce).await?,
             destined => {
                 let mut message = delivery.message.clone();
                 message.record.mailbox_destined_id = destined.map(|id| id.to_bytes()).unwrap_or_default();
                 message.record.reject_digest.clone_from(&delivery.digest);
-                let id = message.add_one_of(tx, mailbox, introduce).await?.1;
-                rejects::enter(tx, &delivery.digest, id);
-                Ok((id, true))
+                let added = message.add_one_of(tx, mailbox, introduce).await?;
+                rejects::enter(tx, &delivery.digest, added.id);
+                added
             }
+        };
+        if let Some(told) = &delivery.told {
+            let damaged = |_| AccountError::Damaged("a webhook");
+            told.add_to(tx.extra(), added.number).map_err(damaged)?;
         }
+        Ok((added.id, true))
     }
 }
 
@@ -259,11 +279,17 @@ impl Op for Deliver {
     }
 
     fn size(&self) -> usize {
-        let messages: usize = self.deliveries.iter().map(|d| d.message.size()).sum();
+        let told = |d: &Delivery| d.told.as_ref().map_or(0, Planned::size);
+        let messages: usize = self.deliveries.iter().map(|d| d.message.size() + told(d)).sum();
         messages + self.besides.size()
     }
 
     fn conflict(&self) -> AccountError {
-        AccountError::NoContent
+        // Either the content is gone, or what a notification is about changed since it was looked at.
+        if self.is_conditional() {
+            AccountError::Contended
+        } else {
+            AccountError::NoContent
+        }
     }
 }
