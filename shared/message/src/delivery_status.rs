@@ -97,7 +97,10 @@ pub fn parse(message: &[u8], structure: &Part) -> Option<Report> {
     }
     let text = crate::decode_part_start(message, status, STATUS_MAX);
     let mut report = groups(&text);
-    report.returned_message_id = structure.parts.get(2).and_then(|returned| message_id(message, returned));
+    report.returned_message_id = structure
+        .parts
+        .get(2)
+        .and_then(|returned| message_id(message, returned));
     Some(report)
 }
 
@@ -107,7 +110,10 @@ fn groups(text: &str) -> Report {
     let mut rest = text.as_bytes();
     let mut first = true;
     while !rest.is_empty() && report.recipients.len() < RECIPIENTS_MAX {
-        let start = rest.iter().position(|b| !matches!(b, b'\r' | b'\n')).unwrap_or(rest.len());
+        let start = rest
+            .iter()
+            .position(|b| !matches!(b, b'\r' | b'\n'))
+            .unwrap_or(rest.len());
         rest = &rest[start..];
         let end = fields::header_end(rest);
         let (group, after) = rest.split_at(end.clamp(1, rest.len().max(1)).min(rest.len()));

@@ -197,7 +197,10 @@ mod tests {
     fn beginnings_and_sizes_are_those_of_the_decoded_part() {
         let body = "Grün ".repeat(100_000);
         let encoded: String = body.bytes().map(|b| format!("={b:02X}")).collect::<String>();
-        let lines = encoded.as_bytes().chunks(72).map(|l| String::from_utf8_lossy(l).into_owned() + "=\r\n");
+        let lines = encoded
+            .as_bytes()
+            .chunks(72)
+            .map(|l| String::from_utf8_lossy(l).into_owned() + "=\r\n");
         let message = format!(
             "Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n{}",
             lines.collect::<String>()

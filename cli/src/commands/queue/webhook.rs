@@ -41,7 +41,10 @@ pub const SCHEDULE: Command = Command {
     arguments: || {
         let own = [
             flag("json", "print a JSON object"),
-            flag("now", "from now on, instead of from the time that each is to be tried at"),
+            flag(
+                "now",
+                "from now on, instead of from the time that each is to be tried at",
+            ),
             parameter("duration"),
         ];
         filter_arguments().chain(own).collect()
@@ -55,7 +58,11 @@ pub const CANCEL: Command = Command {
     help: "Give up webhooks that match.\n\n\
            They leave the queue as those that failed. One that is being called at this moment is not interrupted. Without \
            filters, all webhooks match.",
-    arguments: || filter_arguments().chain([flag("json", "print a JSON object")]).collect(),
+    arguments: || {
+        filter_arguments()
+            .chain([flag("json", "print a JSON object")])
+            .collect()
+    },
     run: cancel,
 };
 
@@ -423,7 +430,14 @@ mod tests {
     fn filters_are_read() {
         let m = parsed(
             &LIST,
-            &["--ids=1,2", "--event=incoming", "--account=me", "--submitted=<-1h", "--nextattempt=>15m", "--n=3"],
+            &[
+                "--ids=1,2",
+                "--event=incoming",
+                "--account=me",
+                "--submitted=<-1h",
+                "--nextattempt=>15m",
+                "--n=3",
+            ],
         );
         let f = filter(&m, 10_000_000).unwrap();
         assert_eq!((f.ids, f.max), (vec![1, 2], 3));
@@ -431,7 +445,13 @@ mod tests {
         assert_eq!((f.submitted_before, f.submitted_after), (Some(6_400_000), None));
         assert_eq!((f.next_attempt_before, f.next_attempt_after), (None, Some(10_900_000)));
         assert_eq!(filter(&parsed(&CANCEL, &[]), 0).unwrap(), HookFilter::default());
-        for bad in ["--ids=x", "--event=bounced", "--submitted=1h", "--nextattempt=<x", "--n=-1"] {
+        for bad in [
+            "--ids=x",
+            "--event=bounced",
+            "--submitted=1h",
+            "--nextattempt=<x",
+            "--n=-1",
+        ] {
             assert!(filter(&parsed(&LIST, &[bad]), 0).is_err(), "{bad}");
         }
         let m = parsed(&RETIRED_LIST, &["--lastactivity=>-1h", "--sort=queued", "--asc"]);

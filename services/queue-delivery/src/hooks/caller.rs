@@ -352,7 +352,8 @@ impl Caller {
             "webhook called"
         );
         let reached = answer.code != 0;
-        self.tell(outcome::outcome(&hook, lease, answer, &made, self.random())).await;
+        self.tell(outcome::outcome(&hook, lease, answer, &made, self.random()))
+            .await;
         reached
     }
 
@@ -373,7 +374,8 @@ impl Caller {
                 start,
                 end: start,
             };
-            self.tell(outcome::outcome(hook, lease, answer, &made, self.random())).await;
+            self.tell(outcome::outcome(hook, lease, answer, &made, self.random()))
+                .await;
         } else {
             self.release(lease, FULL_DELAY).await;
         }
@@ -406,7 +408,11 @@ impl Caller {
         request.set_outcome(Outcome::Released);
         // If it is not heard, the lease ends by itself.
         if let Err(status) = self.inner().store.clone().complete(request).await {
-            tracing::debug!(webhook = lease.id, error = status.message(), "giving a webhook back failed");
+            tracing::debug!(
+                webhook = lease.id,
+                error = status.message(),
+                "giving a webhook back failed"
+            );
         }
         self.0.leases.remove(lease);
     }

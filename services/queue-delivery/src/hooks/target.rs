@@ -74,12 +74,26 @@ mod tests {
     #[test]
     fn urls_are_taken_apart() {
         let t = Target::parse("https://Hooks.example/a/b?c=d").unwrap();
-        assert_eq!((t.receiver.tls, t.receiver.host.as_str(), t.receiver.port), (true, "hooks.example", 443));
+        assert_eq!(
+            (t.receiver.tls, t.receiver.host.as_str(), t.receiver.port),
+            (true, "hooks.example", 443)
+        );
         assert_eq!((t.authority.as_str(), t.path.as_str()), ("Hooks.example", "/a/b?c=d"));
         let t = Target::parse("http://[::1]:8080").unwrap();
-        assert_eq!((t.receiver.host.as_str(), t.receiver.port, t.path.as_str()), ("::1", 8080, "/"));
+        assert_eq!(
+            (t.receiver.host.as_str(), t.receiver.port, t.path.as_str()),
+            ("::1", 8080, "/")
+        );
         assert_eq!(t.authority, "[::1]:8080");
-        for bad in ["ftp://a/", "http://", "/a", "http://a:b@c/", "http://a b/", "http://a/\n", "http://[::1/"] {
+        for bad in [
+            "ftp://a/",
+            "http://",
+            "/a",
+            "http://a:b@c/",
+            "http://a b/",
+            "http://a/\n",
+            "http://[::1/",
+        ] {
             assert!(Target::parse(bad).is_err(), "{bad}");
             assert_eq!(Receiver::of(bad).port, 0);
         }

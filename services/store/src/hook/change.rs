@@ -101,7 +101,12 @@ impl Hooks {
             ..HookResult::default()
         };
         record::add_result(&mut hook, result);
-        tracing::info!(webhook = hook.id, account = hook.account, event = hook.event, "webhook cancelled");
+        tracing::info!(
+            webhook = hook.id,
+            account = hook.account,
+            event = hook.event,
+            "webhook cancelled"
+        );
         let leaving = Leaving {
             keep: self.keep_millis(&hook.account),
             hook,

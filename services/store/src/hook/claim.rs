@@ -206,9 +206,7 @@ async fn take(
 }
 
 async fn first(snapshot: &dyn Snapshot, range: &Range<Bytes>) -> Result<Option<(Bytes, ())>, QueueError> {
-    let page = snapshot
-        .scan(range.clone(), Limit::rows(1), Order::Ascending)
-        .await?;
+    let page = snapshot.scan(range.clone(), Limit::rows(1), Order::Ascending).await?;
     Ok(page.rows.into_iter().next().map(|(key, _)| (key, ())))
 }
 
@@ -224,9 +222,7 @@ async fn take_source(
     room: usize,
     now: i64,
 ) -> Result<(), QueueError> {
-    let page = snapshot
-        .scan(range, Limit::rows(room + 1), Order::Ascending)
-        .await?;
+    let page = snapshot.scan(range, Limit::rows(room + 1), Order::Ascending).await?;
     let mut rows = Vec::with_capacity(page.rows.len());
     for (key, _) in page.rows {
         let (_, due, id) = parse(&key)?;

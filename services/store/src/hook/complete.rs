@@ -129,6 +129,8 @@ fn after(stored: &Stored, result: Option<HookResult>, now: i64) -> Result<Hook, 
 
 fn shortened(mut result: HookResult) -> HookResult {
     result.error.truncate(result.error.floor_char_boundary(ERROR_MAX));
-    result.response.truncate(result.response.floor_char_boundary(RESPONSE_MAX));
+    result
+        .response
+        .truncate(result.response.floor_char_boundary(RESPONSE_MAX));
     result
 }

@@ -84,9 +84,7 @@ impl Hooks {
         };
         let mut suppressing = false;
         if returned.event == Event::Failed && returned.smtp_code / 100 == PERMANENT {
-            suppressing = queue
-                .suppress_failed(&mut commit, entry, &result, self.now())
-                .await?;
+            suppressing = queue.suppress_failed(&mut commit, entry, &result, self.now()).await?;
         }
         if matches!(returned.sent, Sent::Retired(_)) && returned.event != Event::Unrecognized {
             queue.note_retired(&mut commit, entry.id, result).await?;
@@ -158,7 +156,9 @@ fn is_about(sent: &Sent, status: &Status) -> bool {
 /// Without regard to case: hosts on the way change it.
 fn same_address(a: &str, b: &str) -> bool {
     match (a.parse::<Address>(), b.parse::<Address>()) {
-        (Ok(a), Ok(b)) => a.domain == b.domain && a.localpart.as_str().to_lowercase() == b.localpart.as_str().to_lowercase(),
+        (Ok(a), Ok(b)) => {
+            a.domain == b.domain && a.localpart.as_str().to_lowercase() == b.localpart.as_str().to_lowercase()
+        }
         _ => !a.is_empty() && a.eq_ignore_ascii_case(b),
     }
 }
@@ -224,7 +224,10 @@ mod tests {
             let said = describe(sent(), Some(&report), Some(&status(action)));
             assert_eq!(said.event, Event::of_action(action));
             let failure = matches!(action, "failed" | "delayed");
-            assert_eq!((said.smtp_code, said.enhanced_code.as_str()), if failure { (550, "5.1.1") } else { (0, "") });
+            assert_eq!(
+                (said.smtp_code, said.enhanced_code.as_str()),
+                if failure { (550, "5.1.1") } else { (0, "") }
+            );
             assert!(said.dsn && said.error.is_empty() != failure);
         }
         let said = describe(sent(), None, None);

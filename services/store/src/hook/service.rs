@@ -72,7 +72,9 @@ impl HookService for HookApi {
         // Its own task: a caller that goes away does not end it halfway.
         let (hooks, request) = (self.0.clone(), request.into_inner());
         let task = tokio::spawn(async move { hooks.complete(&request).await });
-        let done = task.await.map_err(|_| Status::internal("completing a webhook failed"))?;
+        let done = task
+            .await
+            .map_err(|_| Status::internal("completing a webhook failed"))?;
         Ok(Response::new(done?))
     }
 }
@@ -138,7 +140,10 @@ impl HookAdminService for AdminApi {
         request: Request<GetRetiredHookRequest>,
     ) -> Result<Response<Self::GetRetiredStream>, Status> {
         let hook = self.0.retired(request.get_ref().id).await?;
-        let payload = self.0.payload(hook.hook.as_ref().unwrap_or(&Default::default())).await?;
+        let payload = self
+            .0
+            .payload(hook.hook.as_ref().unwrap_or(&Default::default()))
+            .await?;
         let first = GetRetiredHookResponse {
             hook: Some(hook),
             ..GetRetiredHookResponse::default()

@@ -77,7 +77,11 @@ impl World {
         let contents = Contents::new(db.clone(), Arc::new(EngineBlobs::new(db.clone())), now.clone());
         let hooks = Hooks::new(db.clone(), contents, Bus::in_process(), now);
         let dynamic = Arc::new(config());
-        let ids = dynamic.accounts.keys().map(|name| (name.clone(), AccountId::new())).collect();
+        let ids = dynamic
+            .accounts
+            .keys()
+            .map(|name| (name.clone(), AccountId::new()))
+            .collect();
         hooks.configure(Arc::new(move || dynamic.clone()));
         Self {
             hooks,

@@ -3,15 +3,17 @@
 use bytes::Bytes;
 use mox_proto::queue::v1::retired::Reason;
 use mox_proto::queue::v1::retired_sort::Field as SortField;
-use mox_proto::queue::v1::{AttemptResult, Entry, ListRetiredRequest, ListRetiredResponse, Retired, RetiredFilter, RetiredSort};
+use mox_proto::queue::v1::{
+    AttemptResult, Entry, ListRetiredRequest, ListRetiredResponse, Retired, RetiredFilter, RetiredSort,
+};
 use mox_types::AccountId;
 use prost::Message;
 
+use super::complete::RESULTS_MAX;
 use super::find::{Place, Query, Row, Times, find};
 use super::index::{Field, Listed, mark};
 use super::list::{PAGE_ENTRIES, Token, check_ids, conditions, page};
 use super::record::{self, Stored};
-use super::complete::RESULTS_MAX;
 use super::{ATTEMPTS, Queue, QueueError};
 use crate::engine::{Commit, Engine, EngineError, Limit, Order};
 use crate::keys::{self, QueueList, QueueOrder};

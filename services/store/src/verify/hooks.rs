@@ -33,7 +33,10 @@ impl Verifier<'_> {
                         };
                         let mut wanted = Vec::new();
                         if let Ok(account) = AccountId::try_from(&hook.account_id) {
-                            wanted.push(("is not among those that are due", keys::hook_due(source(account), due, hook.id)));
+                            wanted.push((
+                                "is not among those that are due",
+                                keys::hook_due(source(account), due, hook.id),
+                            ));
                         }
                         self.hook("webhook", &hook, wanted).await?;
                     }
@@ -64,7 +67,11 @@ impl Verifier<'_> {
                         Some(id) => self.parts.db.get(keys::hook_entry(id)).await?.is_some(),
                         None => false,
                     };
-                    if !there && self.fixable(About::default(), format!("an index names webhook {named:?}, which is gone"))
+                    if !there
+                        && self.fixable(
+                            About::default(),
+                            format!("an index names webhook {named:?}, which is gone"),
+                        )
                     {
                         commit.delete(key);
                     }
@@ -107,7 +114,10 @@ impl Verifier<'_> {
         let about = About::account(&hook.account);
         let which = format!("{kind} {}", hook.id);
         let mut commit = Commit::new();
-        let found = self.parts.db.get_many(wanted.iter().map(|(_, key)| key.clone()).collect());
+        let found = self
+            .parts
+            .db
+            .get_many(wanted.iter().map(|(_, key)| key.clone()).collect());
         for ((what, key), value) in wanted.into_iter().zip(found.await?) {
             if value.is_none() && self.fixable(about, format!("{which} {what}")) {
                 commit.put(key, Bytes::new());

@@ -49,12 +49,7 @@ impl NewMessage {
     }
 
     /// As [`NewMessage::add`]. `introduce`: no other message that the operation added has the same content.
-    async fn add_one_of(
-        &self,
-        tx: &mut AccountTx,
-        mailbox: MailboxId,
-        introduce: bool,
-    ) -> Result<Added, AccountError> {
+    async fn add_one_of(&self, tx: &mut AccountTx, mailbox: MailboxId, introduce: bool) -> Result<Added, AccountError> {
         let id = MessageId::new();
         let account = tx.account();
         let mut message = self.record.clone();

@@ -29,7 +29,8 @@ struct Arrivals {
     _dir: tempfile::TempDir,
 }
 
-const MESSAGE: &str = "From: Jö <jo@remote.example>\r\nTo: tell@example.org\r\nSubject: hi\r\nMessage-ID: <A@b>\r\n\r\nhello\r\n";
+const MESSAGE: &str =
+    "From: Jö <jo@remote.example>\r\nTo: tell@example.org\r\nSubject: hi\r\nMessage-ID: <A@b>\r\n\r\nhello\r\n";
 
 impl Arrivals {
     /// Accounts "tell", which keeps nothing, "keep", which does, and "silent".
@@ -162,7 +163,11 @@ impl Arrivals {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_arrives_is_told_even_if_it_is_removed_meanwhile() {
     let world = Arrivals::new().await;
-    let all = vec![world.to("silent", false), world.to("tell", false), world.to("keep", false)];
+    let all = vec![
+        world.to("silent", false),
+        world.to("tell", false),
+        world.to("keep", false),
+    ];
     world.deliver(all).await;
     assert_eq!(world.references().await, 3 + 2);
     for name in ["tell", "silent", "keep"] {
@@ -191,10 +196,16 @@ async fn what_arrives_is_told_even_if_it_is_removed_meanwhile() {
         let hook = claim.hook.as_ref().unwrap();
         assert!(claim.payload.is_empty());
         assert_eq!(hook.url, format!("https://{}.example/", hook.account));
-        assert_eq!((hook.event.as_str(), hook.subject.as_str(), hook.message_id.as_str()), ("incoming", "hi", "<A@b>"));
+        assert_eq!(
+            (hook.event.as_str(), hook.subject.as_str(), hook.message_id.as_str()),
+            ("incoming", "hi", "<A@b>")
+        );
         let payload: serde_json::Value =
             serde_json::from_slice(&world.hooks.payload_of(hook.id).await.unwrap()).unwrap();
-        assert_eq!(payload["From"], serde_json::json!([{ "Name": "Jö", "Address": "jo@remote.example" }]));
+        assert_eq!(
+            payload["From"],
+            serde_json::json!([{ "Name": "Jö", "Address": "jo@remote.example" }])
+        );
         assert_eq!(payload["Text"], "hello\n");
         assert_eq!(
             payload["Meta"],
@@ -284,7 +295,11 @@ impl Arrivals {
             ..ClaimRequest::default()
         };
         let claimed = self.queue.claim(&request).await.unwrap();
-        let claimed = claimed.entries.iter().find(|c| c.entry.as_ref().unwrap().id == id).unwrap();
+        let claimed = claimed
+            .entries
+            .iter()
+            .find(|c| c.entry.as_ref().unwrap().id == id)
+            .unwrap();
         let request = CompleteRequest {
             key: mox_rpc::key(),
             lease: Some(Lease {
@@ -364,9 +379,15 @@ async fn what_comes_back_is_told_of_the_message_that_was_sent() {
             };
             assert_eq!(told["Event"], event, "{by} {action}");
             assert_eq!((&told["DSN"], &told["QueueMsgID"]), (&true.into(), &sent.into()));
-            assert_eq!((&told["SMTPCode"], &told["SMTPEnhancedCode"]), (&code.into(), &enhanced.into()));
+            assert_eq!(
+                (&told["SMTPCode"], &told["SMTPEnhancedCode"]),
+                (&code.into(), &enhanced.into())
+            );
             assert_eq!(told["Suppressing"], suppressing, "{by} {action} {status}");
-            assert_eq!((&told["FromID"], &told["Extra"]["order"]), (&fromid.into(), &"7".into()));
+            assert_eq!(
+                (&told["FromID"], &told["Extra"]["order"]),
+                (&fromid.into(), &"7".into())
+            );
             assert_eq!(told["MessageID"], format!("<{id}>"));
             if event != "unrecognized" {
                 let kept = world.queue.retired(sent).await.unwrap();
@@ -382,11 +403,18 @@ async fn only_what_belongs_to_a_message_is_told_of_it() {
     let world = Arrivals::new().await;
     let sent = world.send("secret", "1@example.org", "a@remote.example").await;
     // No notification, but at the address that only this message had.
-    let told = world.back(MESSAGE, "jo@remote.example", "keep+secret@example.org").await;
+    let told = world
+        .back(MESSAGE, "jo@remote.example", "keep+secret@example.org")
+        .await;
     assert_eq!((&told["Event"], &told["DSN"]), (&"unrecognized".into(), &false.into()));
     assert_eq!(told["QueueMsgID"], sent);
     // Of two recipients, one may be anybody.
-    let two = report("failed", "5.1.1", &["a@remote.example", "b@remote.example"], "1@example.org");
+    let two = report(
+        "failed",
+        "5.1.1",
+        &["a@remote.example", "b@remote.example"],
+        "1@example.org",
+    );
     let told = world.back(&two, "", "keep+secret@example.org").await;
     assert_eq!((&told["Event"], &told["DSN"]), (&"unrecognized".into(), &true.into()));
     // All of these are messages that arrived, and nothing else.
@@ -395,10 +423,18 @@ async fn only_what_belongs_to_a_message_is_told_of_it() {
         (two.clone(), "", "keep@example.org"),
         (one("b@remote.example", "1@example.org"), "", "keep@example.org"),
         (one("a@remote.example", "2@example.org"), "", "keep@example.org"),
-        (one("a@remote.example", "1@example.org"), "x@remote.example", "keep@example.org"),
+        (
+            one("a@remote.example", "1@example.org"),
+            "x@remote.example",
+            "keep@example.org",
+        ),
         (one("a@remote.example", "2@example.org"), "", "keep+other@example.org"),
         (MESSAGE.to_owned(), "x@remote.example", "keep+secretx@example.org"),
-        (MESSAGE.to_owned(), "x@remote.example", "keep+%3C1%40example.org%3E@example.org"),
+        (
+            MESSAGE.to_owned(),
+            "x@remote.example",
+            "keep+%3C1%40example.org%3E@example.org",
+        ),
     ] {
         let told = world.back(&text, mail_from, to).await;
         assert!(told.get("Event").is_none(), "{mail_from} {to} {told}");
@@ -409,7 +445,10 @@ async fn only_what_belongs_to_a_message_is_told_of_it() {
     let text = one("a@remote.example", "1@example.org");
     world.deliver_text(&text, "", vec![delivery]).await;
     assert!(world.claim().await.hooks.is_empty());
-    assert!(world.queue.retired(sent).await.unwrap().success, "nothing of this says that it failed");
+    assert!(
+        world.queue.retired(sent).await.unwrap().success,
+        "nothing of this says that it failed"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -432,7 +471,12 @@ async fn outcomes_of_the_queue_are_told_with_their_commit() {
             content: Some(inline(&Bytes::from_static(b"Subject: a\r\n\r\nb\r\n"))),
             ..EnqueueRequest::default()
         };
-        world.queue.submit(&submitter, &world.config, &request).await.unwrap().ids[0]
+        world
+            .queue
+            .submit(&submitter, &world.config, &request)
+            .await
+            .unwrap()
+            .ids[0]
     };
     let told = async || {
         let claimed = world.claim().await;
@@ -446,18 +490,30 @@ async fn outcomes_of_the_queue_are_told_with_their_commit() {
     let id = submit("bad@remote.example").await;
     world.attempt(id, Sent::Retry).await;
     let events = told().await;
-    assert_eq!((&events[0]["Event"], &events[0]["SMTPCode"]), (&"delayed".into(), &550.into()));
-    assert_eq!((&events[0]["Error"], &events[0]["QueueMsgID"]), (&"said the host".into(), &id.into()));
+    assert_eq!(
+        (&events[0]["Event"], &events[0]["SMTPCode"]),
+        (&"delayed".into(), &550.into())
+    );
+    assert_eq!(
+        (&events[0]["Error"], &events[0]["QueueMsgID"]),
+        (&"said the host".into(), &id.into())
+    );
     let id = submit("bad@remote.example").await;
     world.attempt(id, Sent::Failed).await;
     let events = told().await;
-    assert_eq!((&events[0]["Event"], &events[0]["Suppressing"]), (&"failed".into(), &true.into()));
+    assert_eq!(
+        (&events[0]["Event"], &events[0]["Suppressing"]),
+        (&"failed".into(), &true.into())
+    );
     assert_eq!(events[0]["SMTPEnhancedCode"], "5.1.1");
     // Now it is suppressed.
     let id = submit("bad@remote.example").await;
     world.attempt(id, Sent::Failed).await;
     let events = told().await;
-    assert_eq!((&events[0]["Event"], &events[0]["Suppressing"]), (&"suppressed".into(), &false.into()));
+    assert_eq!(
+        (&events[0]["Event"], &events[0]["Suppressing"]),
+        (&"suppressed".into(), &false.into())
+    );
     for drop in [true, false] {
         use mox_proto::queue::v1::ChangeQueueRequest;
         use mox_proto::queue::v1::change_queue_request::{Change, Drop, Fail};
@@ -468,12 +524,19 @@ async fn outcomes_of_the_queue_are_told_with_their_commit() {
                 ids: vec![id],
                 ..Default::default()
             }),
-            change: Some(if drop { Change::Drop(Drop {}) } else { Change::Fail(Fail {}) }),
+            change: Some(if drop {
+                Change::Drop(Drop {})
+            } else {
+                Change::Fail(Fail {})
+            }),
             ..ChangeQueueRequest::default()
         };
         world.queue.change(&request).await.unwrap();
         let events = told().await;
-        assert_eq!((&events[0]["Event"], &events[0]["QueueMsgID"]), (&"canceled".into(), &id.into()));
+        assert_eq!(
+            (&events[0]["Event"], &events[0]["QueueMsgID"]),
+            (&"canceled".into(), &id.into())
+        );
         assert!(events[0]["Error"].as_str().unwrap().contains("administrator"));
     }
 }

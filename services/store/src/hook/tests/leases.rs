@@ -84,7 +84,10 @@ async fn attempts_are_counted_and_their_last_results_kept() {
     assert!(!world.complete(lease, Completed::Failed, 0).await);
     let retired = world.hooks.retired(id).await.unwrap();
     assert!(!retired.success && retired.authorization && retired.superseded_by == 0);
-    assert_eq!((retired.last_activity, retired.keep_until), (world.now(), world.now() + KEEP));
+    assert_eq!(
+        (retired.last_activity, retired.keep_until),
+        (world.now(), world.now() + KEEP)
+    );
     let hook = retired.hook.unwrap();
     assert_eq!((hook.attempts, hook.results.len()), (26, 20));
     world.check().await;
@@ -106,7 +109,15 @@ async fn nothing_of_a_removed_account_stays() {
     world.check().await;
     let left = world.hooks.list(&Default::default()).await.unwrap().hooks;
     assert_eq!(left.iter().map(|h| h.account.as_str()).collect::<Vec<_>>(), ["me"]);
-    assert!(world.hooks.list_retired(&Default::default()).await.unwrap().hooks.is_empty());
+    assert!(
+        world
+            .hooks
+            .list_retired(&Default::default())
+            .await
+            .unwrap()
+            .hooks
+            .is_empty()
+    );
     world.hooks.remove_account(world.ids["me"]).await.unwrap();
     assert!(world.keys().await.is_empty());
 }

@@ -67,7 +67,11 @@ async fn filters_and_orders() {
         world.advance(1000);
     }
     // The first is tried last.
-    let lease = leases(&world.claim("w", 1, &[world.source("keeps", false), world.source("some", false)]).await)[0];
+    let lease = leases(
+        &world
+            .claim("w", 1, &[world.source("keeps", false), world.source("some", false)])
+            .await,
+    )[0];
     world.complete(lease, Completed::Retry, START + 100_000).await;
     let messages = async |filter, field, ascending| {
         let hooks = world.listed(filter, field, ascending).await;
@@ -81,16 +85,72 @@ async fn filters_and_orders() {
     assert_eq!(messages(all(), NextAttempt, false).await, [1, 4, 3, 2]);
     let ids: Vec<u64> = world.listed(all(), Queued, true).await.iter().map(|h| h.id).collect();
     let table = [
-        (HookFilter { account: "me".into(), ..all() }, vec![1, 3]),
-        (HookFilter { event: "failed".into(), ..all() }, vec![2, 3, 4]),
-        (HookFilter { ids: vec![ids[3], ids[0], 9999], ..all() }, vec![1, 4]),
-        (HookFilter { submitted_before: Some(START + 1000), ..all() }, vec![1]),
-        (HookFilter { submitted_after: Some(START + 1000), ..all() }, vec![3, 4]),
-        (HookFilter { next_attempt_after: Some(START + 50_000), ..all() }, vec![1]),
-        (HookFilter { next_attempt_before: Some(START + 1001), ..all() }, vec![2]),
-        (HookFilter { account: "me".into(), event: "failed".into(), max: 1, ..all() }, vec![3]),
+        (
+            HookFilter {
+                account: "me".into(),
+                ..all()
+            },
+            vec![1, 3],
+        ),
+        (
+            HookFilter {
+                event: "failed".into(),
+                ..all()
+            },
+            vec![2, 3, 4],
+        ),
+        (
+            HookFilter {
+                ids: vec![ids[3], ids[0], 9999],
+                ..all()
+            },
+            vec![1, 4],
+        ),
+        (
+            HookFilter {
+                submitted_before: Some(START + 1000),
+                ..all()
+            },
+            vec![1],
+        ),
+        (
+            HookFilter {
+                submitted_after: Some(START + 1000),
+                ..all()
+            },
+            vec![3, 4],
+        ),
+        (
+            HookFilter {
+                next_attempt_after: Some(START + 50_000),
+                ..all()
+            },
+            vec![1],
+        ),
+        (
+            HookFilter {
+                next_attempt_before: Some(START + 1001),
+                ..all()
+            },
+            vec![2],
+        ),
+        (
+            HookFilter {
+                account: "me".into(),
+                event: "failed".into(),
+                max: 1,
+                ..all()
+            },
+            vec![3],
+        ),
         (HookFilter { max: 2, ..all() }, vec![1, 2]),
-        (HookFilter { account: "nobody".into(), ..all() }, vec![]),
+        (
+            HookFilter {
+                account: "nobody".into(),
+                ..all()
+            },
+            vec![],
+        ),
     ];
     for (filter, expected) in table {
         assert_eq!(messages(filter.clone(), Queued, true).await, expected, "{filter:?}");
@@ -159,7 +219,10 @@ async fn they_are_scheduled_and_cancelled() {
     let results = retired.hook.unwrap().results;
     assert_eq!(results[0].error, "canceled by admin");
     assert_eq!(results.len(), 2, "and what came of the call");
-    assert_eq!(world.change(HookFilter::default(), Change::Cancel(Cancel {})).await, 500);
+    assert_eq!(
+        world.change(HookFilter::default(), Change::Cancel(Cancel {})).await,
+        500
+    );
     world.check().await;
     assert!(world.hooks.list(&Default::default()).await.unwrap().hooks.is_empty());
     let bad = ChangeHooksRequest {
@@ -173,7 +236,9 @@ async fn they_are_scheduled_and_cancelled() {
 async fn what_left_the_queue_is_listed() {
     let world = World::new();
     for id in 1..=3 {
-        world.tell(if id == 2 { Event::Failed } else { Event::Delivered }, "keeps", id).await;
+        world
+            .tell(if id == 2 { Event::Failed } else { Event::Delivered }, "keeps", id)
+            .await;
     }
     let leases = leases(&world.claim("w", 3, &[]).await);
     for lease in leases.iter().rev() {
@@ -190,7 +255,10 @@ async fn what_left_the_queue_is_listed() {
             page_token: String::new(),
         };
         let page = world.hooks.list_retired(&request).await.unwrap();
-        page.hooks.iter().map(|r| r.hook.as_ref().unwrap().queue_id).collect::<Vec<_>>()
+        page.hooks
+            .iter()
+            .map(|r| r.hook.as_ref().unwrap().queue_id)
+            .collect::<Vec<_>>()
     };
     use retired_hook_sort::Field::{LastActivity, Queued};
     let all = RetiredHookFilter::default;
@@ -198,16 +266,64 @@ async fn what_left_the_queue_is_listed() {
     assert_eq!(listed(all(), LastActivity, true).await, [3, 2, 1]);
     assert_eq!(listed(all(), Queued, true).await, [1, 2, 3]);
     let table = [
-        (RetiredHookFilter { event: "failed".into(), ..all() }, vec![2]),
-        (RetiredHookFilter { account: "me".into(), ..all() }, vec![]),
-        (RetiredHookFilter { last_activity_after: Some(START + 2000), ..all() }, vec![1]),
-        (RetiredHookFilter { last_activity_before: Some(START + 2000), ..all() }, vec![3]),
-        (RetiredHookFilter { submitted_after: Some(START), ..all() }, vec![]),
-        (RetiredHookFilter { ids: vec![leases[0].id], ..all() }, vec![1]),
+        (
+            RetiredHookFilter {
+                event: "failed".into(),
+                ..all()
+            },
+            vec![2],
+        ),
+        (
+            RetiredHookFilter {
+                account: "me".into(),
+                ..all()
+            },
+            vec![],
+        ),
+        (
+            RetiredHookFilter {
+                last_activity_after: Some(START + 2000),
+                ..all()
+            },
+            vec![1],
+        ),
+        (
+            RetiredHookFilter {
+                last_activity_before: Some(START + 2000),
+                ..all()
+            },
+            vec![3],
+        ),
+        (
+            RetiredHookFilter {
+                submitted_after: Some(START),
+                ..all()
+            },
+            vec![],
+        ),
+        (
+            RetiredHookFilter {
+                ids: vec![leases[0].id],
+                ..all()
+            },
+            vec![1],
+        ),
         (RetiredHookFilter { max: 1, ..all() }, vec![1]),
     ];
     for (filter, expected) in table {
-        assert_eq!(listed(filter.clone(), LastActivity, false).await, expected, "{filter:?}");
+        assert_eq!(
+            listed(filter.clone(), LastActivity, false).await,
+            expected,
+            "{filter:?}"
+        );
     }
-    assert!(world.hooks.retired(12345).await.unwrap_err().to_string().contains("12345"));
+    assert!(
+        world
+            .hooks
+            .retired(12345)
+            .await
+            .unwrap_err()
+            .to_string()
+            .contains("12345")
+    );
 }

@@ -8,7 +8,14 @@ async fn each_event_is_told_with_all_there_is_to_it() {
     // Event, from a notification, suppressing, code, enhanced code, error.
     let table = [
         (Event::Delivered, false, false, 250, "", ""),
-        (Event::Suppressed, false, false, 0, "", "address is on the suppression list"),
+        (
+            Event::Suppressed,
+            false,
+            false,
+            0,
+            "",
+            "address is on the suppression list",
+        ),
         (Event::Delayed, false, false, 451, "4.7.1", "come back later"),
         (Event::Failed, false, true, 550, "5.1.1", "no such user"),
         (Event::Failed, true, false, 554, "5.0.0", "quota"),
@@ -40,7 +47,10 @@ async fn each_event_is_told_with_all_there_is_to_it() {
         });
         assert_eq!(payload, expected);
         let hook = claimed.hooks[0].hook.as_ref().unwrap();
-        assert_eq!((hook.url.as_str(), hook.trace_id.as_str()), ("http://me.example/out", "t"));
+        assert_eq!(
+            (hook.url.as_str(), hook.trace_id.as_str()),
+            ("http://me.example/out", "t")
+        );
         assert_eq!(world.hooks.payload_of(hook.id).await.unwrap(), claimed.hooks[0].payload);
     }
     world.check().await;
@@ -83,7 +93,11 @@ async fn a_later_event_takes_the_place_of_one_that_is_not_told_yet() {
         let after = world.claim("w", 10, &[]).await;
         assert_eq!(after.hooks.len(), 2, "the other message's is left alone");
         let event = |id| {
-            let hook = after.hooks.iter().map(|c| c.hook.as_ref().unwrap()).find(|h| h.queue_id == id);
+            let hook = after
+                .hooks
+                .iter()
+                .map(|c| c.hook.as_ref().unwrap())
+                .find(|h| h.queue_id == id);
             hook.map(|h| (h.id, h.event.clone())).unwrap()
         };
         let (by, name) = event(1);
@@ -97,7 +111,10 @@ async fn a_later_event_takes_the_place_of_one_that_is_not_told_yet() {
             assert_eq!((retired.superseded_by, retired.success), (by, false));
             assert!(retired.authorization);
             let hook = retired.hook.unwrap();
-            assert_eq!((hook.event.as_str(), hook.results.len(), hook.attempts), ("delayed", 1, 1));
+            assert_eq!(
+                (hook.event.as_str(), hook.results.len(), hook.attempts),
+                ("delayed", 1, 1)
+            );
         } else {
             assert!(world.hooks.retired(lease.id).await.is_err());
         }
