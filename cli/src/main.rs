@@ -12,6 +12,7 @@ mod password;
 mod quickstart;
 mod report;
 mod resolver;
+mod sendmail;
 mod table;
 
 use std::process::ExitCode;
@@ -34,6 +35,15 @@ fn run() -> anyhow::Result<ExitCode> {
         .skip(1)
         .map(|a| a.to_string_lossy().into_owned())
         .collect();
+    // Its options are of another kind: -t and -i may be one argument, -ti, and help is for people.
+    if sendmail::is_invoked(std::env::args_os().next()) {
+        return Ok(sendmail::run(&given));
+    }
+    if let Some(rest) = given.strip_prefix(&["sendmail".to_owned()])
+        && !matches!(rest, [only] if only.trim_start_matches('-') == "help")
+    {
+        return Ok(sendmail::run(rest));
+    }
     match args::parse(&given) {
         args::Parsed::Run {
             command,

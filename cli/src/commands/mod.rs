@@ -18,6 +18,7 @@ pub mod passwords;
 pub mod queue;
 pub mod quickstart;
 pub mod repair;
+pub mod sendmail;
 pub mod serve;
 pub mod spf;
 pub mod stop;

@@ -1,4 +1,4 @@
-//! `mox config describe-static`, `mox config describe-domains`
+//! `mox config describe-static`, `mox config describe-domains`, `mox config describe-sendmail`
 
 use std::process::ExitCode;
 
@@ -27,6 +27,19 @@ pub const DOMAINS: Command = Command {
     arguments: none,
     run: |_, _| {
         print!("{}", mox_config::describe_dynamic());
+        Ok(ExitCode::SUCCESS)
+    },
+};
+
+pub const SENDMAIL: Command = Command {
+    words: &["config", "describe-sendmail"],
+    parameters: ">/etc/moxsubmit.conf",
+    help: "Print every setting of mox sendmail, with its explanation.\n\n\
+           The file is /etc/moxsubmit.conf. What is printed has the settings that are required, with examples that need \
+           to be changed, and all others commented out.",
+    arguments: none,
+    run: |_, _| {
+        print!("{}", mox_config::describe_sendmail());
         Ok(ExitCode::SUCCESS)
     },
 };
