@@ -5,16 +5,20 @@
 mod imap_command;
 mod imap_stream;
 mod message;
+mod signed_message;
 mod smtp_command;
 mod smtp_data;
 mod smtp_reply;
+mod spf;
 
 pub use imap_command::run as imap_command;
 pub use imap_stream::run as imap_stream;
 pub use message::run as message;
+pub use signed_message::run as signed_message;
 pub use smtp_command::run as smtp_command;
 pub use smtp_data::run as smtp_data;
 pub use smtp_reply::run as smtp_reply;
+pub use spf::run as spf;
 
 #[cfg(test)]
 mod tests {
@@ -60,5 +64,15 @@ mod tests {
     #[test]
     fn smtp_reply() {
         corpus("smtp_reply", super::smtp_reply);
+    }
+
+    #[test]
+    fn signed_message() {
+        corpus("signed_message", super::signed_message);
+    }
+
+    #[test]
+    fn spf() {
+        corpus("spf", super::spf);
     }
 }
