@@ -64,6 +64,7 @@ mod queue_commands;
 mod queue_kills;
 mod reading;
 mod searching;
+mod sendmail;
 mod special_localparts;
 mod starting;
 mod stopping;
