@@ -46,7 +46,7 @@ impl Hooks {
             }
         }
         let by_fromid = !sent.is_empty();
-        if !by_fromid && !(arriving.facts.is_dsn && arriving.message.mail_from.is_empty()) {
+        if !(by_fromid || arriving.facts.is_dsn && arriving.message.mail_from.is_empty()) {
             return Ok(None);
         }
         let report = match arriving.facts.is_dsn {

@@ -263,6 +263,7 @@ impl Arrivals {
         let submitter = Submitter {
             id: self.ids["keep"],
             name: "keep".into(),
+            login: "keep@example.org".into(),
         };
         let request = EnqueueRequest {
             key: mox_rpc::key(),
@@ -459,6 +460,7 @@ async fn outcomes_of_the_queue_are_told_with_their_commit() {
         let submitter = Submitter {
             id: world.ids["keep"],
             name: "keep".into(),
+            login: "keep@example.org".into(),
         };
         let request = EnqueueRequest {
             key: mox_rpc::key(),
