@@ -223,7 +223,7 @@ impl Deliver {
             None if delivery.destined.is_none() => delivery.message.add_one_of(tx, mailbox, introduce).await?,
             destined => {
                 let mut message = delivery.message.clone();
-                message.record.mailbox_destined_id = destined.map(mox_types::MailboxId::to_bytes).unwrap_or_default();
+                message.record.mailbox_destined_id = destined.map(MailboxId::to_bytes).unwrap_or_default();
                 message.record.reject_digest.clone_from(&delivery.digest);
                 let added = message.add_one_of(tx, mailbox, introduce).await?;
                 rejects::enter(tx, &delivery.digest, added.id);
