@@ -93,6 +93,11 @@ impl Edit<'_> {
     pub fn remove_alias(&mut self, address: &Address) -> Result<(), EditError> {
         let (domain, localpart) = self.written_alias(address)?;
         below(self.document.as_table_mut(), &["domains", &domain, "aliases"])?.remove(&localpart);
+        // The domain stays, also where it is written nowhere but in the name of its alias.
+        let domains = self.document.get_mut("domains").and_then(Item::as_table_like_mut);
+        if let Some(table) = domains.and_then(|domains| domains.get_mut(&domain)?.as_table_mut()) {
+            table.set_implicit(false);
+        }
         Ok(())
     }
 
