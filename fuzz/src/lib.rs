@@ -2,19 +2,25 @@
 //!
 //! Each is run over its corpus by the tests, and over much more by `tools/fuzz`.
 
+mod address;
 mod imap_command;
 mod imap_stream;
 mod message;
 mod signed_message;
+mod proxy_header;
+mod smtp_bdat;
 mod smtp_command;
 mod smtp_data;
 mod smtp_reply;
 mod spf;
 
+pub use address::run as address;
 pub use imap_command::run as imap_command;
 pub use imap_stream::run as imap_stream;
 pub use message::run as message;
 pub use signed_message::run as signed_message;
+pub use proxy_header::run as proxy_header;
+pub use smtp_bdat::run as smtp_bdat;
 pub use smtp_command::run as smtp_command;
 pub use smtp_data::run as smtp_data;
 pub use smtp_reply::run as smtp_reply;
@@ -74,5 +80,20 @@ mod tests {
     #[test]
     fn spf() {
         corpus("spf", super::spf);
+    }
+
+    #[test]
+    fn address() {
+        corpus("address", super::address);
+    }
+
+    #[test]
+    fn proxy_header() {
+        corpus("proxy_header", super::proxy_header);
+    }
+
+    #[test]
+    fn smtp_bdat() {
+        corpus("smtp_bdat", super::smtp_bdat);
     }
 }
