@@ -9,15 +9,27 @@ pub fn run(data: &[u8]) {
         return;
     };
     if let Ok(address) = text.parse::<Address>() {
-        assert_eq!(address.to_string().parse::<Address>().as_ref(), Ok(&address), "{address}");
-        assert_eq!(address.to_ascii_domain().parse::<Address>().as_ref(), Ok(&address), "{address}");
+        assert_eq!(
+            address.to_string().parse::<Address>().as_ref(),
+            Ok(&address),
+            "{address}"
+        );
+        assert_eq!(
+            address.to_ascii_domain().parse::<Address>().as_ref(),
+            Ok(&address),
+            "{address}"
+        );
     }
     if let Ok(domain) = text.parse::<Domain>() {
         assert_eq!(domain.ascii().parse::<Domain>().as_ref(), Ok(&domain), "{domain}");
         assert!(domain.ascii().is_ascii());
     }
     if let Ok(localpart) = text.parse::<Localpart>() {
-        assert_eq!(localpart.to_string().parse::<Localpart>().as_ref(), Ok(&localpart), "{localpart}");
+        assert_eq!(
+            localpart.to_string().parse::<Localpart>().as_ref(),
+            Ok(&localpart),
+            "{localpart}"
+        );
     }
     let command = |path: &str| Command::parse(format!("MAIL FROM:<{path}>").as_bytes());
     if let Ok(Command::Mail(Some(path), _)) = command(text) {

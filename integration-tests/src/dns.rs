@@ -14,6 +14,8 @@ const TYPE_MX: u16 = 15;
 const TYPE_TXT: u16 = 16;
 /// Seconds that answers may be kept.
 const TTL: u32 = 3600;
+/// Names that are not answered for.
+const SILENT: &str = "silent.example";
 /// How often a server that is asked nothing looks whether it is to end.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -29,7 +31,7 @@ type Zone = HashMap<(String, u16), Vec<Vec<u8>>>;
 
 impl Dns {
     /// Serves records, one a line: name, type (A, PTR, MX, TXT), data. MX has a preference and a name; TXT is the rest of
-    /// the line. Of other names it says that they are not there.
+    /// the line. Of other names it says that they are not there. What ends in "silent.example" it never answers.
     ///
     /// # Errors
     /// If a line is not understood, or the address can't be used.
@@ -121,6 +123,9 @@ fn answer(zone: &Zone, question: &[u8]) -> Option<Vec<u8>> {
         at += length;
     }
     let name = labels.join(".");
+    if name.ends_with(SILENT) {
+        return None;
+    }
     let of_type = u16::from_be_bytes(question.get(at..at + 2)?.try_into().ok()?);
     let asked = question.get(12..at + 4)?;
     let none = Vec::new();

@@ -3,6 +3,7 @@
 //! - [`Mox`] is one running system: [`Shape::Single`] is `mox localserve`, [`Shape::Pieces`] is all eight services as
 //!   processes of their own, with a NATS server. Everything of it listens on a loopback address that no other has, at
 //!   the usual ports, and lives in a temporary folder.
+//! - [`abuse`] sends what nobody should.
 //! - [`client`] has a line-wise SMTP and IMAP client, for what real clients would not do, and runs the real ones.
 //! - [`wait`] waits for conditions, with deadlines; nothing sleeps for a fixed time to be lucky.
 //! - [`lock`] keeps heavy scenarios apart.
@@ -12,6 +13,7 @@
 //! Processes die with the test that started them: they are killed by their id when dropped, and by the kernel when
 //! the test's thread ends in any other way.
 
+pub mod abuse;
 pub mod client;
 mod dns;
 pub mod lock;

@@ -157,20 +157,25 @@ impl Process {
     /// # Errors
     /// If it is gone.
     pub fn memory(&self) -> Result<u64> {
-        let path = format!("/proc/{}/status", self.id());
-        let text = std::fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
-        let line = text
-            .lines()
-            .find_map(|l| l.strip_prefix("VmRSS:"))
-            .context("no VmRSS line")?;
-        let kib: u64 = line
-            .trim()
-            .trim_end_matches("kB")
-            .trim()
-            .parse()
-            .context("reading VmRSS")?;
-        Ok(kib << 10)
+        memory_of(self.id())
     }
+}
+
+/// Resident memory of a process, in bytes.
+pub(crate) fn memory_of(id: u32) -> Result<u64> {
+    let path = format!("/proc/{id}/status");
+    let text = std::fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
+    let line = text
+        .lines()
+        .find_map(|l| l.strip_prefix("VmRSS:"))
+        .context("no VmRSS line")?;
+    let kib: u64 = line
+        .trim()
+        .trim_end_matches("kB")
+        .trim()
+        .parse()
+        .context("reading VmRSS")?;
+    Ok(kib << 10)
 }
 
 impl Drop for Process {

@@ -45,6 +45,7 @@ macro_rules! in_both_shapes_alone {
     };
 }
 
+mod abuse;
 mod administration;
 mod archives;
 mod bad_input;
@@ -60,6 +61,7 @@ mod many_connections;
 mod migrating;
 mod mutt;
 mod offlineimap;
+mod peers;
 mod queue_commands;
 mod queue_kills;
 mod reading;
@@ -68,5 +70,6 @@ mod sendmail;
 mod special_localparts;
 mod starting;
 mod stopping;
+mod strangers;
 mod submission;
 mod synchronizing;

@@ -229,7 +229,10 @@ mod tests {
         assert_eq!(run(&with_tlv), Some((Ok(expected), rest)));
 
         let client = |input: &[u8]| run(input).unwrap().0.unwrap().unwrap().client;
-        assert_eq!(client(b"PROXY TCP6 2001:db8::1 2001:db8::2 1 2\r\n"), "[2001:db8::1]:1".parse().unwrap());
+        assert_eq!(
+            client(b"PROXY TCP6 2001:db8::1 2001:db8::2 1 2\r\n"),
+            "[2001:db8::1]:1".parse().unwrap()
+        );
         let mut body = [0; 36];
         (body[15], body[33]) = (1, 7);
         assert_eq!(client(&v2_header(0x21, 0x21, &body)), "[::1]:7".parse().unwrap());

@@ -17,8 +17,8 @@ pub(crate) type Addresses = Option<(SocketAddr, SocketAddr)>;
 pub(crate) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Addresses> {
     let mut header = Vec::new();
     loop {
-        let next = step(&header)
-            .map_err(|why| io::Error::new(io::ErrorKind::InvalidData, format!("PROXY header: {why}")))?;
+        let next =
+            step(&header).map_err(|why| io::Error::new(io::ErrorKind::InvalidData, format!("PROXY header: {why}")))?;
         match next {
             Step::Read(more) => {
                 let start = header.len();

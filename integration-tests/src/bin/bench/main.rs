@@ -5,6 +5,7 @@
 //! The load is mailbench's (`src/bin/mailbench.rs`): 4 KiB messages to one account. mox answers 250 when a message is
 //! delivered and synced; Postfix when it is queued and synced, and delivers afterwards.
 
+mod abuse;
 mod crowd;
 mod dovecot;
 mod growth;
@@ -80,6 +81,8 @@ enum What {
         #[arg(default_value_t = 5000)]
         count: usize,
     },
+    /// What nobody should send, while ordinary mail is timed. Takes minutes.
+    Abuse,
 }
 
 /// What was measured.
@@ -139,6 +142,7 @@ fn tables(arguments: &Arguments, bar: &ProgressBar) -> Result<Vec<Table>> {
         Some(What::Growth { count }) => vec![growth::measure(count, arguments.rounds, &at)?],
         Some(What::Push { count }) => vec![push::measure(count, &at)?],
         Some(What::Crowd { count }) => vec![crowd::measure(count, &at)?],
+        Some(What::Abuse) => vec![abuse::measure(&at)?],
     })
 }
 
