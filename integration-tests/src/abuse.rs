@@ -117,7 +117,10 @@ impl Abuse<'_> {
             ..
         } = self.sizes;
         let all: [(String, &dyn Fn(&Self) -> Result<String>); 6] = [
-            (format!("{connections} connections, a byte a second"), &Self::slow_connections),
+            (
+                format!("{connections} connections, a byte a second"),
+                &Self::slow_connections,
+            ),
             (format!("{recipients} RCPT TO"), &Self::endless_recipients),
             (format!("DATA of {} MiB", data >> 20), &Self::endless_data),
             (format!("BDAT of {} MiB", data >> 20), &Self::endless_chunk),
@@ -139,7 +142,11 @@ impl Abuse<'_> {
         watch.end.store(true, Ordering::Relaxed);
         let panicked = |_| anyhow::anyhow!("a thread panicked");
         watch.memory.join().map_err(panicked)?;
-        let (slowest, probes) = watch.probe.join().map_err(panicked)?.context("ordinary mail meanwhile")?;
+        let (slowest, probes) = watch
+            .probe
+            .join()
+            .map_err(panicked)?
+            .context("ordinary mail meanwhile")?;
         Ok(Outcome {
             what: what.to_owned(),
             answer: answer?,
@@ -167,7 +174,11 @@ impl Abuse<'_> {
             while !ends.load(Ordering::Relaxed) {
                 let started = Instant::now();
                 let mut session = Smtp::connect(smtp)?;
-                let reply = session.message(&from, &to, &format!("From: <{from}>\r\nSubject: ordinary {count}\r\n\r\nhello\r\n"))?;
+                let reply = session.message(
+                    &from,
+                    &to,
+                    &format!("From: <{from}>\r\nSubject: ordinary {count}\r\n\r\nhello\r\n"),
+                )?;
                 ensure!(reply.code == 250, "ordinary mail got {reply:?}");
                 slowest = slowest.max(started.elapsed());
                 count += 1;
@@ -198,7 +209,10 @@ impl Abuse<'_> {
             stream.set_read_timeout(Some(PATIENCE))?;
             if n % 2 == 0 {
                 let (from, to) = &self.abusive;
-                write!(stream, "EHLO slow.example\r\nMAIL FROM:<{from}>\r\nRCPT TO:<{to}>\r\nDATA\r\n")?;
+                write!(
+                    stream,
+                    "EHLO slow.example\r\nMAIL FROM:<{from}>\r\nRCPT TO:<{to}>\r\nDATA\r\n"
+                )?;
             }
             Ok(stream)
         };
@@ -233,12 +247,18 @@ impl Abuse<'_> {
         let mut session = Smtp::connect(self.smtp)?;
         session.lines.set_timeout(PATIENCE)?;
         session.command(&format!("MAIL FROM:<{}>", self.abusive.0), 250)?;
-        let domain = self.abusive.1.rsplit_once('@').map_or("localhost", |(_, domain)| domain);
+        let domain = self
+            .abusive
+            .1
+            .rsplit_once('@')
+            .map_or("localhost", |(_, domain)| domain);
         let (mut accepted, mut later) = (0, 0);
         let mut n = 0;
         while n < self.sizes.recipients {
             let count = 100.min(self.sizes.recipients - n);
-            let commands: String = (n..n + count).map(|n| format!("RCPT TO:<u{n}x@{domain}>\r\n")).collect();
+            let commands: String = (n..n + count)
+                .map(|n| format!("RCPT TO:<u{n}x@{domain}>\r\n"))
+                .collect();
             session.lines.send(commands)?;
             for _ in 0..count {
                 match session.reply()?.code {
@@ -266,8 +286,16 @@ impl Abuse<'_> {
         }
         let _ = session.lines.send(b".\r\n");
         let said = session.lines.rest().unwrap_or_default();
-        let reply = said.lines().rfind(|line| line.starts_with(['4', '5'])).unwrap_or("closed").to_owned();
-        Ok(format!("after {} MiB: {}", sent >> 20, reply.chars().take(60).collect::<String>()))
+        let reply = said
+            .lines()
+            .rfind(|line| line.starts_with(['4', '5']))
+            .unwrap_or("closed")
+            .to_owned();
+        Ok(format!(
+            "after {} MiB: {}",
+            sent >> 20,
+            reply.chars().take(60).collect::<String>()
+        ))
     }
 
     fn endless_data(&self) -> Result<String> {
@@ -284,13 +312,18 @@ impl Abuse<'_> {
         session.lines.send(format!("BDAT {} LAST\r\n", self.sizes.data))?;
         let reply = session.reply()?;
         ensure!(reply.code == 552, "{reply:?}");
-        Ok(format!("at once: 552 {}", reply.lines.concat().chars().take(50).collect::<String>()))
+        Ok(format!(
+            "at once: 552 {}",
+            reply.lines.concat().chars().take(50).collect::<String>()
+        ))
     }
 
     fn nested_parts(&self) -> Result<String> {
         let mut message = format!("From: <{}>\r\nSubject: nested\r\nMIME-Version: 1.0\r\n", self.abusive.0);
         for n in 0..self.sizes.nested {
-            message.push_str(&format!("Content-Type: multipart/mixed; boundary=b{n}\r\n\r\n--b{n}\r\n"));
+            message.push_str(&format!(
+                "Content-Type: multipart/mixed; boundary=b{n}\r\n\r\n--b{n}\r\n"
+            ));
         }
         message.push_str("\r\nend\r\n");
         let mut session = self.begun()?;

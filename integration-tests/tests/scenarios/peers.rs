@@ -51,9 +51,15 @@ struct Postfix {
 
 impl Postfix {
     fn relaying_to(host: SocketAddr, settings: &str) -> Result<Self> {
-        ensure!(rustix::process::geteuid().is_root(), "Postfix only runs as root: use sudo");
+        ensure!(
+            rustix::process::geteuid().is_root(),
+            "Postfix only runs as root: use sudo"
+        );
         let program = Path::new(DAEMONS).join("master");
-        ensure!(program.exists(), "Postfix is missing: run 'make test', which installs what the tests need");
+        ensure!(
+            program.exists(),
+            "Postfix is missing: run 'make test', which installs what the tests need"
+        );
         let folder = tempfile::Builder::new().prefix("postfix-").tempdir()?;
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
         let at = |name: &str| folder.path().join(name);
@@ -160,7 +166,10 @@ fn postfix_delivers(shape: Shape) -> Result<()> {
         ],
     )?;
     let found = header(&mox, "by Postfix")?;
-    ensure!(found.contains("with ESMTPS") || found.contains("with UTF8SMTPS"), "{found}");
+    ensure!(
+        found.contains("with ESMTPS") || found.contains("with UTF8SMTPS"),
+        "{found}"
+    );
     ensure!(found.contains("from relay.example"), "{found}");
     mox.wait_for_subject("INBOX", "to many")?;
     postfix.logged(&["to=<third@localhost>", "status=sent", "delivered"])?;
@@ -168,7 +177,10 @@ fn postfix_delivers(shape: Shape) -> Result<()> {
     let sent = postfix.logged(&["päter@localhost", "status="])?;
     ensure!(sent.contains("status=sent"), "{sent}");
     let refused = postfix.logged(&["to=<permerror@localhost>", "status="])?;
-    ensure!(refused.contains("status=bounced") && refused.contains("550"), "{refused}");
+    ensure!(
+        refused.contains("status=bounced") && refused.contains("550"),
+        "{refused}"
+    );
     postfix.logged(&["TLS connection established", "TLSv1.3"])?;
 
     // Without TLS, and one command at a time.
@@ -176,10 +188,15 @@ fn postfix_delivers(shape: Shape) -> Result<()> {
     let slow = "smtp_tls_security_level = none\nsmtp_discard_ehlo_keywords = pipelining, smtputf8, 8bitmime, dsn";
     let postfix = Postfix::relaying_to(mox.smtp(), slow)?;
     let (host, port) = (postfix.address.ip().to_string(), postfix.address.port().to_string());
-    let script = SUBMIT.replace("ä", "a").replace("mail_options=['SMTPUTF8', 'BODY=8BITMIME']", "mail_options=[]");
+    let script = SUBMIT
+        .replace("ä", "a")
+        .replace("mail_options=['SMTPUTF8', 'BODY=8BITMIME']", "mail_options=[]");
     python(&script, &[&host, &port, "in the clear|a@sender.example|mox@localhost"])?;
     let found = header(&mox, "in the clear")?;
-    ensure!(found.contains("with ESMTP\\r\\n") || found.contains("with ESMTP"), "{found}");
+    ensure!(
+        found.contains("with ESMTP\\r\\n") || found.contains("with ESMTP"),
+        "{found}"
+    );
     Ok(())
 }
 
@@ -254,14 +271,20 @@ fn python_delivers_in_every_way(shape: Shape) -> Result<()> {
     let answer = imap.command(&format!("UID FETCH {uid} BODY.PEEK[TEXT]"))?;
     let body = format!("{answer:?}");
     ensure!(body.contains(".\\r\\n..\\r\\nxxx"), "{body}");
-    ensure!(!format!("{:?}", imap.subjects(1)?).contains("bad chunks"), "it was refused");
+    ensure!(
+        !format!("{:?}", imap.subjects(1)?).contains("bad chunks"),
+        "it was refused"
+    );
     Ok(())
 }
 
 /// haproxy in front of us on an address of its own, with a header of this version.
 fn haproxy(mox: &Mox, ip: IpAddr, option: &str) -> Result<(Process, SocketAddr)> {
     let program = PathBuf::from("/usr/sbin/haproxy");
-    ensure!(program.exists(), "haproxy is missing: run 'make test', which installs what the tests need");
+    ensure!(
+        program.exists(),
+        "haproxy is missing: run 'make test', which installs what the tests need"
+    );
     let address = SocketAddr::new(ip, 2526);
     // Its own checks have a header too, which says that they are its own.
     let config = format!(

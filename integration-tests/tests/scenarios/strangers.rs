@@ -91,7 +91,10 @@ fn senders_are_told_of_who_got_nothing(shape: Shape) -> Result<()> {
     mox.wait_for_subject("INBOX", "partly")?;
     let queue = mox.command(&["queue", "list"])?;
     ensure!(queue.contains("joe@sender.example"), "{queue}");
-    ensure!(queue.lines().filter(|line| line.contains("joe@sender.example")).count() == 1, "{queue}");
+    ensure!(
+        queue.lines().filter(|line| line.contains("joe@sender.example")).count() == 1,
+        "{queue}"
+    );
     Ok(())
 }
 
@@ -99,7 +102,15 @@ fn lists_are_kept_by_command(shape: Shape) -> Result<()> {
     let (mox, _dns) = start(shape)?;
     mox.command(&["config", "address", "add", "second@localhost", "mox"])?;
     mox.command(&["config", "account", "add", "friend", "friend@localhost"])?;
-    mox.command(&["config", "alias", "add", "team@localhost", USER, "second@localhost", "friend@localhost"])?;
+    mox.command(&[
+        "config",
+        "alias",
+        "add",
+        "team@localhost",
+        USER,
+        "second@localhost",
+        "friend@localhost",
+    ])?;
     let listed = mox.command(&["config", "alias", "list", "localhost"])?;
     ensure!(listed.contains("team@localhost\t3\tfalse\tfalse\tfalse"), "{listed}");
     let wrong = mox.try_command(&["config", "alias", "add", "new@localhost", "x@elsewhere.example"], "")?;
@@ -126,7 +137,10 @@ fn lists_are_kept_by_command(shape: Shape) -> Result<()> {
     mox.command(&["config", "alias", "rmaddr", "team@localhost", "second@localhost"])?;
     mox.command(&["config", "alias", "addaddr", "team@localhost", "second@localhost"])?;
     let printed = mox.command(&["config", "alias", "print", "Team@localhost"])?;
-    ensure!(printed.contains("# postpublic true") && printed.contains("second@localhost"), "{printed}");
+    ensure!(
+        printed.contains("# postpublic true") && printed.contains("second@localhost"),
+        "{printed}"
+    );
     mox.command(&["config", "alias", "rm", "team@localhost"])?;
     let json = mox.command(&["config", "alias", "list", "localhost", "-json"])?;
     ensure!(!json.contains("team"), "{json}");
@@ -161,6 +175,9 @@ fn a_silent_dns_holds_up_nobody_else(shape: Shape) -> Result<()> {
         Ok(format!("451 after {:?}", started.elapsed()))
     })?;
     println!("{outcome:?}");
-    ensure!(outcome.slowest < Duration::from_secs(5) && outcome.memory < 300 << 20, "{outcome:?}");
+    ensure!(
+        outcome.slowest < Duration::from_secs(5) && outcome.memory < 300 << 20,
+        "{outcome:?}"
+    );
     Ok(())
 }

@@ -23,7 +23,10 @@ pub(crate) fn measure(at: &dyn Fn(&str)) -> Result<Table> {
     for outcome in abuse.run()? {
         let memory = outcome.memory as f64 / f64::from(1 << 20);
         rows.push(Row::figure(&format!("{}: memory, MiB", outcome.what), memory, 0).under(300.0));
-        let slowest = Row::seconds(&format!("  slowest of {} ordinary messages, s", outcome.probes), outcome.slowest);
+        let slowest = Row::seconds(
+            &format!("  slowest of {} ordinary messages, s", outcome.probes),
+            outcome.slowest,
+        );
         rows.push(slowest.under(1.0));
         rows.push(Row::figure(&format!("  {}", outcome.answer), 0.0, 0));
     }
