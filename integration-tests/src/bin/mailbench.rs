@@ -5,6 +5,7 @@
 //!
 //! modes:
 //!   smtp   --addr H:P --to A [--from A] --conns C --count N --size BYTES [--per-conn K] [--user U --pass P]
+//!          [--sign KEYFILE:SELECTOR:DOMAIN]   (DKIM, made before the time is taken)
 //!   append --addr H:P --user U --pass P --mailbox M --count N --size BYTES [--conns C]
 //!   fetch  --addr H:P --user U --pass P --mailbox M --what flags|envelope|body|search:TEXT [--repeat R]
 //!   idle   --addr H:P --user U --pass P --conns C --pids P1,P2   (RSS before/after, per connection)
@@ -206,15 +207,59 @@ fn b64(d: &[u8]) -> String {
     o
 }
 
+/// Messages with a DKIM signature, made beforehand by as many threads as there are processors.
+fn signed(a: &HashMap<String, String>, by: &str, seed: u64, count: usize) -> Res<Vec<String>> {
+    let mut parts = by.split(':');
+    let (Some(file), Some(selector), Some(domain)) = (parts.next(), parts.next(), parts.next()) else {
+        return Err("--sign is KEYFILE:SELECTOR:DOMAIN".into());
+    };
+    let pem = std::fs::read_to_string(file)?;
+    let (from, size) = (get(a, "from", "bench@sender.example"), num(a, "size", 4096));
+    let tos: Vec<&str> = a["to"].split(',').collect();
+    let threads = std::thread::available_parallelism()?.get();
+    let each = count.div_ceil(threads);
+    std::thread::scope(|scope| {
+        let parts: Vec<_> = (0..threads)
+            .map(|n| {
+                let (from, tos, pem) = (&from, &tos, &pem);
+                scope.spawn(move || -> Res<Vec<String>> {
+                    let signer = mox_mailauth::sign::Signer {
+                        domain: domain.to_owned(),
+                        selector: selector.to_owned(),
+                        key: mox_mailauth::sign::Key::from_pem(pem)?,
+                        headers: Vec::new(),
+                        seal: true,
+                        header_relaxed: true,
+                        body_relaxed: true,
+                        expiration: None,
+                    };
+                    (n * each..count.min((n + 1) * each))
+                        .map(|i| {
+                            let m = message(seed + i as u64, from, tos[i % tos.len()], size);
+                            Ok(signer.sign(&[m.as_bytes()])? + &m)
+                        })
+                        .collect()
+                })
+            })
+            .collect();
+        let mut all = Vec::with_capacity(count);
+        for part in parts {
+            all.extend(part.join().map_err(|_| "signing panicked")??);
+        }
+        Ok(all)
+    })
+}
+
 /// Sends until the count is reached or the server is gone; what was acknowledged by then is kept in `lat`.
 async fn smtp_worker(
     a: Arc<HashMap<String, String>>,
+    made: Arc<Vec<String>>,
     next: Arc<AtomicUsize>,
     count: usize,
     seed: u64,
 ) -> (Vec<f64>, usize) {
     let (mut lat, mut failed) = (Vec::new(), 0);
-    if let Err(e) = smtp_sessions(&a, &next, count, seed, &mut lat, &mut failed).await {
+    if let Err(e) = smtp_sessions(&a, &made, &next, count, seed, &mut lat, &mut failed).await {
         failed += 1;
         eprintln!("worker: {e}");
     }
@@ -223,6 +268,7 @@ async fn smtp_worker(
 
 async fn smtp_sessions(
     a: &HashMap<String, String>,
+    made: &[String],
     next: &AtomicUsize,
     count: usize,
     seed: u64,
@@ -251,7 +297,10 @@ async fn smtp_sessions(
                 break 'outer;
             }
             let to = tos[i % tos.len()];
-            let m = message(seed + i as u64, &from, to, size);
+            let m = match made.get(i) {
+                Some(m) => m.clone(),
+                None => message(seed + i as u64, &from, to, size),
+            };
             let t = Instant::now();
             let r: Res<()> = async {
                 c.send(&format!("MAIL FROM:<{from}>\r\n")).await?;
@@ -288,11 +337,21 @@ async fn smtp(a: Arc<HashMap<String, String>>) -> Res<()> {
         .duration_since(std::time::UNIX_EPOCH)?
         .as_secs()
         * 1_000_000;
+    let made = match a.get("sign") {
+        Some(by) => Arc::new(signed(&a, by, seed, count)?),
+        None => Arc::default(),
+    };
     let next = Arc::new(AtomicUsize::new(0));
     let t = Instant::now();
     let mut hs = Vec::new();
     for _ in 0..conns {
-        hs.push(tokio::spawn(smtp_worker(a.clone(), next.clone(), count, seed)));
+        hs.push(tokio::spawn(smtp_worker(
+            a.clone(),
+            made.clone(),
+            next.clone(),
+            count,
+            seed,
+        )));
     }
     let (mut lat, mut failed) = (Vec::new(), 0);
     for h in hs {

@@ -17,23 +17,19 @@ pub(crate) struct Load<'a> {
 impl Load<'_> {
     /// Accepted messages a second.
     pub(crate) fn rate(&self, connections: usize, count: usize) -> Result<f64> {
+        self.rate_of(connections, count, &[])
+    }
+
+    /// As [`Load::rate`], with options of mailbench.
+    pub(crate) fn rate_of(&self, connections: usize, count: usize, options: &[&str]) -> Result<f64> {
         // What was written before, by whomever, is not to be written while this is measured.
         rustix::fs::sync();
         let (smtp, size) = (self.smtp.to_string(), SIZE.to_string());
         let (connections, total) = (connections.to_string(), count.to_string());
-        let printed = mailbench(&[
-            "smtp",
-            "--addr",
-            &smtp,
-            "--to",
-            self.to,
-            "--conns",
-            &connections,
-            "--count",
-            &total,
-            "--size",
-            &size,
-        ])?;
+        let mut args = vec!["smtp", "--addr", &smtp, "--to", self.to, "--conns", &connections];
+        args.extend(["--count", &total, "--size", &size]);
+        args.extend(options);
+        let printed = mailbench(&args)?;
         ensure!(
             value(&printed, "ok")? as usize == count,
             "not all messages were accepted: {printed}"

@@ -1,6 +1,6 @@
 //! `make bench`: mox, as `mox localserve` in a release build, beside Postfix from Debian that delivers to a virtual
 //! maildir, and beside Dovecot, all on this machine, this disk and loopback, under the same load. Prints tables. What
-//! takes long is measured by commands of its own: `growth`, `push` and `crowd`.
+//! takes long is measured by commands of its own: `receive`, `growth`, `push` and `crowd`.
 //!
 //! The load is mailbench's (`src/bin/mailbench.rs`): 4 KiB messages to one account. mox answers 250 when a message is
 //! delivered and synced; Postfix when it is queued and synced, and delivers afterwards.
@@ -13,6 +13,7 @@ mod imap;
 mod load;
 mod postfix;
 mod push;
+mod receive;
 mod table;
 
 use std::path::PathBuf;
@@ -63,6 +64,12 @@ enum What {
     Smtp,
     /// Reading mail, beside Dovecot.
     Imap,
+    /// Receiving mail from the internet: with SPF, DKIM, DMARC and a junk filter, beside plain Postfix. Takes minutes.
+    Receive {
+        /// How many judged messages the account has in the end.
+        #[arg(default_value_t = 100_000)]
+        history: usize,
+    },
     /// A mailbox of many messages. Takes minutes.
     Growth {
         /// How many.
@@ -139,6 +146,14 @@ fn tables(arguments: &Arguments, bar: &ProgressBar) -> Result<Vec<Table>> {
         }
         Some(What::Smtp) => vec![smtp()?],
         Some(What::Imap) => imap().map(|(beside, pieces)| vec![beside, pieces])?,
+        Some(What::Receive { history }) => {
+            let scale = receive::Scale {
+                rounds: arguments.rounds.max(1),
+                messages: arguments.messages,
+                history,
+            };
+            vec![receive::measure(&scale, !arguments.without_postfix, &at)?]
+        }
         Some(What::Growth { count }) => vec![growth::measure(count, arguments.rounds, &at)?],
         Some(What::Push { count }) => vec![push::measure(count, &at)?],
         Some(What::Crowd { count }) => vec![crowd::measure(count, &at)?],

@@ -97,12 +97,17 @@ impl Postfix {
     /// Accepted messages a second. Returns when all are delivered: what it still delivers would slow the next
     /// measurement.
     pub(crate) fn rate(&self, connections: usize, count: usize) -> Result<f64> {
+        self.rate_of(connections, count, &[])
+    }
+
+    /// As [`Postfix::rate`], with options of mailbench.
+    pub(crate) fn rate_of(&self, connections: usize, count: usize, options: &[&str]) -> Result<f64> {
         let before = self.delivered();
         let load = Load {
             smtp: self.address,
             to: RECIPIENT,
         };
-        let rate = load.rate(connections, count)?;
+        let rate = load.rate_of(connections, count, options)?;
         wait::until("Postfix to deliver", Duration::from_secs(600), || {
             let delivered = self.delivered() - before;
             ensure!(delivered >= count, "{delivered} of {count} are delivered");
