@@ -195,6 +195,9 @@ impl Changes {
     /// Takes notice of a row that was written, or removed, in place of another.
     pub(super) fn note(&mut self, id: &Bytes, before: u32, after: u32) {
         let (before, after) = (lesson(before), lesson(after));
+        if (before, after) == (Training::None, Training::None) && !self.0.contains_key(id) {
+            return;
+        }
         // A message that moves leaves one mailbox and enters another.
         let change = self.0.entry(id.clone()).or_insert((before, before));
         change.1 = after;

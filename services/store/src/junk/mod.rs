@@ -70,8 +70,7 @@ impl Looked {
     /// Of a message, of which the first MiB is looked at. The fields above the content may be left out: they have no
     /// tokens.
     #[must_use]
-    #[allow(clippy::needless_pass_by_value)] // Handing it over is what callers do: it is a counted reference.
-    pub fn new(message: Bytes) -> Self {
+    pub fn new(message: &Bytes) -> Self {
         Self {
             start: message.slice(..message.len().min(MESSAGE_BYTES)),
             tokens: tokio::sync::Mutex::default(),

@@ -292,7 +292,7 @@ impl World {
 
     async fn score(&self, text: &str) -> Option<f64> {
         let message = Bytes::from(format!("Subject: {text}\r\n\r\n{text}\r\n"));
-        let judgement = self.junk.judge(self.account, &Looked::new(message)).await.unwrap();
+        let judgement = self.junk.judge(self.account, &Looked::new(&message)).await.unwrap();
         judgement.map(|judgement| judgement.score.probability)
     }
 

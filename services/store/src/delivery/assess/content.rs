@@ -23,7 +23,10 @@ const LEARNED: u32 = 5;
 /// Words that must tell something, for either side: one or two can be chance.
 const TELLING: usize = 5;
 
-/// What is moved by, from -1 to 1, for an account and a message.
+/// Addresses of a message that are compared with the recipient: a mailing to more is to nobody in particular.
+const ADDRESSES_MAX: usize = 100;
+
+/// What is moved by, from -1 to 1, for an account and the digest of a message.
 pub type Jitter = dyn Fn(AccountId, &[u8]) -> f64 + Send + Sync;
 
 /// The same for the same message, so that sending it again gains nothing, and known to nobody.
@@ -107,9 +110,10 @@ fn suspicion(case: &Case<'_>, draft: &Draft<'_>) -> Option<&'static str> {
 /// Whether the message says that it is for the recipient, by the address that was written to or another of the account.
 fn is_addressed(case: &Case<'_>) -> bool {
     let summary = case.letter.summary();
-    let mut addresses = summary.to.iter().chain(&summary.cc).filter_map(|a| a.address.as_ref());
-    let is_rcpt_to = |address: &Address| address.to_string().to_lowercase() == case.rcpt_to.to_lowercase();
-    addresses.any(|address| {
+    let addresses = summary.to.iter().chain(&summary.cc).filter_map(|a| a.address.as_ref());
+    let rcpt_to = case.rcpt_to.to_lowercase();
+    let is_rcpt_to = |address: &Address| address.to_string().to_lowercase() == rcpt_to;
+    addresses.take(ADDRESSES_MAX).any(|address| {
         is_rcpt_to(address)
             || matches!(case.dynamic.configured(address), Lookup::Account(r) if r.account == case.recipient.account)
     })

@@ -7,6 +7,7 @@ use futures::StreamExt as _;
 use mox_message::HeaderSummary;
 use mox_proto::delivery::v1 as api;
 use mox_proto::mail::v1::content::Where;
+use ring::digest::{SHA256, digest};
 use tonic::Status;
 
 use super::Delivery;
@@ -18,15 +19,17 @@ pub(super) struct Letter {
     looked: Looked,
     header: Bytes,
     summary: OnceLock<HeaderSummary>,
+    digest: OnceLock<[u8; 32]>,
 }
 
 impl Letter {
-    fn new(start: Bytes) -> Self {
-        let header = start.slice(..mox_message::header_end(&start));
+    fn new(start: &Bytes) -> Self {
+        let header = start.slice(..mox_message::header_end(start));
         Self {
             looked: Looked::new(start),
             header,
             summary: OnceLock::new(),
+            digest: OnceLock::new(),
         }
     }
 
@@ -38,6 +41,15 @@ impl Letter {
     /// The header, as it came.
     pub(super) fn header(&self) -> &[u8] {
         &self.header
+    }
+
+    /// SHA-256 of what is looked at.
+    pub(super) fn digest(&self) -> &[u8; 32] {
+        self.digest.get_or_init(|| {
+            let mut bytes = [0; 32];
+            bytes.copy_from_slice(digest(&SHA256, self.looked.start()).as_ref());
+            bytes
+        })
     }
 
     pub(super) fn summary(&self) -> &HeaderSummary {
@@ -64,6 +76,6 @@ impl Delivery {
                 start.freeze()
             }
         };
-        Ok(Letter::new(start))
+        Ok(Letter::new(&start))
     }
 }

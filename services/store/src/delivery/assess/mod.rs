@@ -191,7 +191,7 @@ impl Delivery {
     }
 
     async fn jitter(&self, case: &Case<'_>) -> Result<f64, AccountError> {
-        let message = case.letter.looked().start();
+        let message = case.letter.digest();
         Ok(match &self.jitter {
             Some(jitter) => jitter(case.account, message),
             None => content::jitter(&self.secret().await?, case.account, message),

@@ -62,7 +62,7 @@ async fn ours(world: &World, files: &[PathBuf]) -> Said {
         let message = Bytes::from(std::fs::read(file).unwrap());
         let judgement = world
             .junk
-            .judge(world.account, &Looked::new(message))
+            .judge(world.account, &Looked::new(&message))
             .await
             .unwrap()
             .unwrap();
