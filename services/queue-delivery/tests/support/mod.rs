@@ -1,7 +1,11 @@
 //! A store, hosts and a world around the service, all in this process.
 
+#![allow(dead_code, reason = "each test uses a part")]
+
 pub mod hosts;
+pub mod receivers;
 pub mod store;
+pub mod webhooks;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,12 +15,13 @@ use hosts::Hosts;
 use mox_config::{Dynamic, Static};
 use mox_dns::ZoneResolver;
 use mox_events::{Bus, Event};
-use mox_queue_delivery::{Service, World};
+use mox_queue_delivery::{Dialer, Service, World};
 use mox_rpc::{Channel, Identity};
 use mox_service::{Clock, ConfigWatch, Deps, ManualClock, Peers, Shutdown, ShutdownTrigger};
 use mox_telemetry::Telemetry;
 use store::FakeStore;
 use tokio::task::JoinHandle;
+use webhooks::FakeHooks;
 
 /// A round time, for the eye.
 pub const START: Duration = Duration::from_secs(1_700_000_000);
@@ -25,6 +30,9 @@ pub const START: Duration = Duration::from_secs(1_700_000_000);
 pub struct Scene {
     pub store: Arc<FakeStore>,
     pub hosts: Arc<Hosts>,
+    pub hooks: Arc<FakeHooks>,
+    /// In place of the hosts.
+    pub dialer: Option<Arc<dyn Dialer>>,
     pub clock: Clock,
     pub hand: ManualClock,
     pub bus: Bus,
@@ -43,6 +51,8 @@ impl Scene {
         Self {
             store: Arc::new(FakeStore::new(clock.clone())),
             hosts: Arc::default(),
+            hooks: Arc::new(FakeHooks::new(clock.clone())),
+            dialer: None,
             clock,
             hand,
             bus: Bus::in_process(),
@@ -62,7 +72,10 @@ impl Scene {
             static_config: Arc::new(self.fixed.clone()),
             config_dir: self.dir.path().to_owned(),
             config: ConfigWatch::fixed(self.dynamic.clone()),
-            store: Channel::in_process(self.store.routes(), Identity::new("queue-delivery")),
+            store: Channel::in_process(
+                self.hooks.add_to(self.store.routes()),
+                Identity::new("queue-delivery"),
+            ),
             peers: Peers::default(),
             bus: self.bus.clone(),
             telemetry: Telemetry::detached(),
@@ -73,7 +86,7 @@ impl Scene {
         let random = AtomicU64::new(1);
         let world = World {
             resolver: Arc::new(ZoneResolver::parse(&self.zone).unwrap()),
-            dialer: self.hosts.clone(),
+            dialer: self.dialer.clone().unwrap_or_else(|| self.hosts.clone()),
             random: Arc::new(move || random.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed)),
             smtp_port: 25,
         };
