@@ -73,3 +73,4 @@ mod stopping;
 mod strangers;
 mod submission;
 mod synchronizing;
+mod webhooks;

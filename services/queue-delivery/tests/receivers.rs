@@ -142,7 +142,9 @@ async fn whatever_is_answered_but_200_is_a_failure_in_bounded_time() {
         let id = scene.hooks.queue("a0", &url(0), 1)[0];
         let begun = tokio::time::Instant::now();
         scene.worker().await;
-        scene.wait("an attempt", |scene| !scene.hooks.told_of(id).is_empty()).await;
+        scene
+            .wait("an attempt", |scene| !scene.hooks.told_of(id).is_empty())
+            .await;
         assert!(begun.elapsed() < Duration::from_secs(62), "{answer:?}");
         let told = scene.hooks.told_of(id).pop().unwrap();
         assert_eq!((told.outcome, told.result.code), (Outcome::Retry, code), "{answer:?}");
@@ -154,9 +156,15 @@ async fn whatever_is_answered_but_200_is_a_failure_in_bounded_time() {
     let (mut scene, _) = scene(1, false);
     let id = scene.hooks.queue("a0", &url(0), 1)[0];
     scene.worker().await;
-    scene.wait("an attempt", |scene| !scene.hooks.told_of(id).is_empty()).await;
+    scene
+        .wait("an attempt", |scene| !scene.hooks.told_of(id).is_empty())
+        .await;
     let told = scene.hooks.told_of(id).pop().unwrap();
-    assert!(told.result.error.contains("connecting to 192.0.2.1:8080"), "{}", told.result.error);
+    assert!(
+        told.result.error.contains("connecting to 192.0.2.1:8080"),
+        "{}",
+        told.result.error
+    );
     scene.end().await;
 }
 
@@ -168,7 +176,9 @@ async fn what_a_receiver_has_to_say_is_kept_short() {
         let id = scene.hooks.queue("a0", &url(0), 1)[0];
         let begun = tokio::time::Instant::now();
         scene.worker().await;
-        scene.wait("an attempt", |scene| !scene.hooks.told_of(id).is_empty()).await;
+        scene
+            .wait("an attempt", |scene| !scene.hooks.told_of(id).is_empty())
+            .await;
         let told = scene.hooks.told_of(id).pop().unwrap();
         assert!(begun.elapsed() < Duration::from_secs(62));
         assert_eq!(told.outcome, Outcome::Delivered, "{answer:?} said 200");
@@ -223,11 +233,7 @@ async fn the_account_says_where_webhooks_go() {
     // Just now: the settings are about to arrive.
     let new = scene.hooks.queue("a0", "http://192.0.2.78/", 1)[0];
     scene.worker().await;
-    scene
-        .wait("two of them", |scene| {
-            scene.hooks.told().len() == 2
-        })
-        .await;
+    scene.wait("two of them", |scene| scene.hooks.told().len() == 2).await;
     assert_eq!(scene.hooks.told_of(old)[0].result.url, url(0));
     let told = &scene.hooks.told_of(gone)[0];
     assert_eq!(told.outcome, Outcome::Failed);

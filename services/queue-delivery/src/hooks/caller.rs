@@ -48,11 +48,13 @@ const RENEW_CHUNK: usize = 1000;
 const RENEW_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an outcome is told to a store that does not answer: afterwards the lease is gone.
 const TELL: Duration = Duration::from_secs(25);
-/// Octets of what is posted that are in memory at once, in units of [`UNIT`].
-const PAYLOADS: u32 = 128;
-const UNIT: usize = 1 << 20;
+/// What is posted, and in memory, at once: so many units, each of [`UNIT`] octets.
+const PAYLOADS: u32 = 4096;
+const UNIT: usize = 32 << 10;
 /// Octets of one: two texts of 1 MiB, each octet of which may be written as six, and the structure.
 const PAYLOAD_MAX: usize = 16 << 20;
+/// What large messages make of it, other than those made to be large.
+const PAYLOAD_USUAL: usize = 4 << 20;
 
 pub(crate) struct Inner {
     /// Names its leases; unlike that of any other process.
@@ -466,7 +468,7 @@ impl Caller {
 /// What a payload may take, guessed from what it is about: the texts of a message are rarely longer than it.
 fn payload_size(hook: &Hook) -> usize {
     let content = usize::try_from(hook.content_size).unwrap_or(PAYLOAD_MAX);
-    content.min(4 * UNIT)
+    content.min(PAYLOAD_USUAL)
 }
 
 /// The result of a claim that is being made; never, if none is.

@@ -72,10 +72,7 @@ impl Scene {
             static_config: Arc::new(self.fixed.clone()),
             config_dir: self.dir.path().to_owned(),
             config: ConfigWatch::fixed(self.dynamic.clone()),
-            store: Channel::in_process(
-                self.hooks.add_to(self.store.routes()),
-                Identity::new("queue-delivery"),
-            ),
+            store: Channel::in_process(self.hooks.add_to(self.store.routes()), Identity::new("queue-delivery")),
             peers: Peers::default(),
             bus: self.bus.clone(),
             telemetry: Telemetry::detached(),

@@ -47,7 +47,9 @@ impl Post {
     pub fn field(&self, name: &str) -> Option<&str> {
         let lines = self.head.lines().skip(1);
         let mut fields = lines.filter_map(|line| line.split_once(": "));
-        fields.find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+        fields
+            .find(|(n, _)| n.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value)
     }
 }
 
@@ -133,14 +135,19 @@ async fn serve(mut stream: DuplexStream, to: SocketAddr, answer: Answer, posts: 
             stream.read(&mut buffer).await.map(drop)
         }
         Answer::Slow => {
-            for octet in b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n".iter().chain(std::iter::repeat_n(&b'x', 100_000)) {
+            for octet in b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"
+                .iter()
+                .chain(std::iter::repeat_n(&b'x', 100_000))
+            {
                 stream.write_all(&[*octet]).await?;
                 sleep(Duration::from_secs(1)).await;
             }
             Ok(())
         }
         Answer::Endless => {
-            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1073741824\r\n\r\n").await?;
+            stream
+                .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1073741824\r\n\r\n")
+                .await?;
             loop {
                 stream.write_all(&[b'x'; 1024]).await?;
             }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
@@ -36,6 +37,7 @@ pub struct ToldHook {
 pub struct FakeHooks {
     clock: Clock,
     hooks: Mutex<BTreeMap<u64, Kept>>,
+    next: AtomicU64,
     told: Mutex<Vec<ToldHook>>,
 }
 
@@ -44,6 +46,7 @@ impl FakeHooks {
         Self {
             clock,
             hooks: Mutex::default(),
+            next: AtomicU64::new(1),
             told: Mutex::default(),
         }
     }
@@ -64,7 +67,7 @@ impl FakeHooks {
 
     fn add(&self, account: &str, url: &str, many: usize, arrival: Option<Arrival>) -> Vec<u64> {
         let mut hooks = self.hooks.lock();
-        let first = hooks.keys().max().copied().unwrap_or(0) + 1;
+        let first = self.next.fetch_add(many as u64, Ordering::Relaxed);
         let now = self.clock.unix_millis();
         let ids: Vec<u64> = (first..first + many as u64).collect();
         for id in &ids {
@@ -99,7 +102,10 @@ impl FakeHooks {
     /// All attempts, without those that did not take place.
     pub fn told(&self) -> Vec<ToldHook> {
         let told = self.told.lock();
-        told.iter().filter(|t| t.outcome != Outcome::Released).cloned().collect()
+        told.iter()
+            .filter(|t| t.outcome != Outcome::Released)
+            .cloned()
+            .collect()
     }
 
     pub fn told_of(&self, id: u64) -> Vec<ToldHook> {
@@ -123,11 +129,12 @@ impl HookService for Api {
         for kept in hooks.values_mut() {
             let incoming = kept.hook.arrival.is_some();
             let busy = request.busy.iter();
-            let busy = busy.clone().any(|b| b.account_id == kept.hook.account_id && b.incoming == incoming);
+            let busy = busy
+                .clone()
+                .any(|b| b.account_id == kept.hook.account_id && b.incoming == incoming);
             let of_account = response.hooks.iter();
-            let taken = of_account.filter(|c: &&ClaimedHook| {
-                c.hook.as_ref().is_some_and(|h| h.account_id == kept.hook.account_id)
-            });
+            let taken = of_account
+                .filter(|c: &&ClaimedHook| c.hook.as_ref().is_some_and(|h| h.account_id == kept.hook.account_id));
             if kept.due > now {
                 response.next_due = Some(response.next_due.map_or(kept.due, |due| due.min(kept.due)));
             } else if response.hooks.len() < request.max as usize && !busy && taken.count() < 8 {
