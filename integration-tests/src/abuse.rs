@@ -102,6 +102,9 @@ struct Watch {
     probe: JoinHandle<Result<(Duration, u64)>>,
 }
 
+/// One kind of abuse: does it, and answers what the server said.
+type Kind<'k, A> = &'k dyn Fn(&A) -> Result<String>;
+
 impl Abuse<'_> {
     /// Everything, one after the other.
     ///
@@ -116,7 +119,7 @@ impl Abuse<'_> {
             header,
             ..
         } = self.sizes;
-        let all: [(String, &dyn Fn(&Self) -> Result<String>); 6] = [
+        let all: [(String, Kind<'_, Self>); 6] = [
             (
                 format!("{connections} connections, a byte a second"),
                 &Self::slow_connections,
@@ -207,7 +210,7 @@ impl Abuse<'_> {
         let open = |n: usize| -> Result<TcpStream> {
             let mut stream = TcpStream::connect(self.smtp)?;
             stream.set_read_timeout(Some(PATIENCE))?;
-            if n % 2 == 0 {
+            if n.is_multiple_of(2) {
                 let (from, to) = &self.abusive;
                 write!(
                     stream,

@@ -1,7 +1,6 @@
 //! Hosts that share sessions, and hosts that misbehave, beside good ones.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-#[allow(dead_code, reason = "each of the tests uses another part")]
 mod support;
 
 use std::sync::atomic::Ordering;

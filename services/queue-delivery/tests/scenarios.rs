@@ -1,7 +1,6 @@
 //! Messages on their way, with hosts of every kind.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-#[allow(dead_code, reason = "each of the tests uses another part")]
 mod support;
 
 use std::sync::atomic::Ordering;

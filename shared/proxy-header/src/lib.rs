@@ -183,8 +183,10 @@ mod tests {
 
     use super::*;
 
+    type Said = Result<Option<Addresses>, HeaderError>;
+
     /// What the header says, and what follows it. Too little is no error: more would be waited for.
-    fn run(mut input: &[u8]) -> Option<(Result<Option<Addresses>, HeaderError>, &[u8])> {
+    fn run(mut input: &[u8]) -> Option<(Said, &[u8])> {
         let mut header = Vec::new();
         loop {
             match step(&header) {

@@ -20,7 +20,7 @@ pub const HOLD: Command = Command {
            A message on hold is not delivered until it is taken off hold with mox queue unhold, or handled otherwise. One \
            that is being delivered at this moment may be delivered still; if not, it is held afterwards. Without filters, \
            all messages are put on hold. How many there were is printed.",
-    arguments: arguments,
+    arguments,
     run: |context, matches| change(context, matches, Change::Hold(true), "put on hold"),
 };
 
@@ -30,7 +30,7 @@ pub const UNHOLD: Command = Command {
     help: "Take messages in the queue that match off hold.\n\n\
            They are delivered when their next attempt is due: at once, unless it was put off. See mox queue schedule. \
            How many there were is printed.",
-    arguments: arguments,
+    arguments,
     run: |context, matches| change(context, matches, Change::Hold(false), "taken off hold"),
 };
 
@@ -114,7 +114,7 @@ pub const FAIL: Command = Command {
            This is as if delivery had failed for good: senders that want to know of failures get a notification, which \
            says that the administrator canceled the delivery. A message that is being delivered at this moment may \
            arrive nevertheless. How many there were is printed.",
-    arguments: arguments,
+    arguments,
     run: |context, matches| change(context, matches, Change::Fail(Fail {}), "failed"),
 };
 
@@ -124,7 +124,7 @@ pub const DROP: Command = Command {
     help: "Remove messages in the queue that match, without telling anybody.\n\n\
            Dangerous: the messages are gone. To keep one, print it with mox queue dump before. How many there were is \
            printed.",
-    arguments: arguments,
+    arguments,
     run: |context, matches| change(context, matches, Change::Drop(Drop {}), "dropped"),
 };
 

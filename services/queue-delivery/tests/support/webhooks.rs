@@ -62,10 +62,10 @@ impl FakeHooks {
 
     /// Queues one about a message that arrived.
     pub fn queue_incoming(&self, account: &str, url: &str) -> u64 {
-        self.add(account, url, 1, Some(Arrival::default()))[0]
+        self.add(account, url, 1, Some(&Arrival::default()))[0]
     }
 
-    fn add(&self, account: &str, url: &str, many: usize, arrival: Option<Arrival>) -> Vec<u64> {
+    fn add(&self, account: &str, url: &str, many: usize, arrival: Option<&Arrival>) -> Vec<u64> {
         let mut hooks = self.hooks.lock();
         let first = self.next.fetch_add(many as u64, Ordering::Relaxed);
         let now = self.clock.unix_millis();
@@ -79,7 +79,7 @@ impl FakeHooks {
                 event: "delivered".into(),
                 queued: now,
                 next_attempt: now,
-                arrival: arrival.clone(),
+                arrival: arrival.cloned(),
                 ..Hook::default()
             };
             hooks.insert(
@@ -180,7 +180,7 @@ impl HookService for Api {
         if !self.0.hooks.lock().contains_key(&id) {
             return Err(Status::not_found("gone"));
         }
-        let pieces = [format!("{{\"Incoming\":"), format!("{id}}}")];
+        let pieces = ["{\"Incoming\":".to_owned(), format!("{id}}}")];
         let pieces = pieces.map(|piece| {
             Ok(ReadPayloadResponse {
                 data: Bytes::from(piece),

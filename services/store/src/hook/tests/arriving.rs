@@ -44,8 +44,10 @@ impl Arrivals {
             .unwrap();
         let mut dynamic = Dynamic::default();
         let domain: mox_types::Domain = "example.org".parse().unwrap();
-        let mut settings = Domain::default();
-        settings.localpart_catchall_separators = vec!["+".into()];
+        let settings = Domain {
+            localpart_catchall_separators: vec!["+".into()],
+            ..Domain::default()
+        };
         dynamic.domains.insert(domain.clone(), settings);
         for name in ["tell", "keep", "silent"] {
             let mut account = Account::new(domain.clone());

@@ -366,7 +366,9 @@ async fn history_decides_by_the_most_telling_name() {
             ip,
         )
     };
-    let cases: Vec<(&str, Vec<(api::Envelope, u32)>, api::Envelope, &str)> = vec![
+    // What it shows, the history with its flags, what comes now, and the reason given.
+    type Row<'r> = (&'r str, Vec<(api::Envelope, u32)>, api::Envelope, &'r str);
+    let cases: Vec<Row<'_>> = vec![
         (
             "address",
             vec![(from("joe"), NOT_JUNK)],
