@@ -126,7 +126,10 @@ mod tests {
     #[test]
     fn commands_are_found_by_their_beginning() {
         assert_eq!(names(&["stop"]), ["stop"]);
-        assert_eq!(names(&["se"]), ["serve", "setaccountpassword", "setadminpassword"]);
+        assert_eq!(
+            names(&["se"]),
+            ["serve", "setaccountpassword", "setadminpassword", "sendmail"]
+        );
         assert_eq!(
             names(&["config", "account"]),
             ["config account add", "config account rm"]

@@ -121,8 +121,19 @@ impl Mox {
         }
         if mox.host && shape == Shape::Single && rustix::process::geteuid().is_root() {
             client::succeed("chown", &["-R", HOST_USER, &text(mox.folder())], "")?;
+            // It executes itself again as that user, who can't look into every folder that programs are built in. After
+            // the change of owner, as a link has the owner of the program.
+            let (built, own) = (binary("mox")?, mox.own_program());
+            if std::fs::hard_link(&built, &own).is_err() {
+                std::fs::copy(&built, &own).with_context(|| format!("copying {}", built.display()))?;
+            }
         }
         Ok(mox)
+    }
+
+    /// Where the program is that a host started as root runs.
+    fn own_program(&self) -> PathBuf {
+        self.folder.path().join("mox")
     }
 
     /// Changes `mox.toml`. Takes effect at the next start.
@@ -263,7 +274,9 @@ impl Mox {
         let file = text(&self.config_file());
         let process = match (self.shape, name) {
             (Shape::Single, _) if self.host => {
-                Process::start(name, &binary("mox")?, &["-config", &file, "serve"], &log)?
+                let own = self.own_program();
+                let program = if own.exists() { own } else { binary("mox")? };
+                Process::start(name, &program, &["-config", &file, "serve"], &log)?
             }
             (Shape::Single, _) => Process::start(name, &binary("mox")?, &["localserve", "-dir", &dir], &log)?,
             (Shape::Pieces, "nats") => pieces::start_nats(self.ip, &log)?,
