@@ -91,6 +91,13 @@ pub struct Tlsa {
     pub data: Vec<u8>,
 }
 
+impl fmt::Display for Tlsa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {} ", self.usage, self.selector, self.matching)?;
+        self.data.iter().try_for_each(|octet| write!(f, "{octet:02x}"))
+    }
+}
+
 /// The data of one record. Names are without the trailing dot, in lower case.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Record {
@@ -163,10 +170,7 @@ impl fmt::Display for Record {
             Self::Cname(name) | Self::Ns(name) | Self::Ptr(name) => write!(f, "{name}."),
             Self::Mx(mx) => write!(f, "{} {}.", mx.preference, mx.host),
             Self::Srv(srv) => write!(f, "{} {} {} {}.", srv.priority, srv.weight, srv.port, srv.target),
-            Self::Tlsa(tlsa) => {
-                write!(f, "{} {} {} ", tlsa.usage, tlsa.selector, tlsa.matching)?;
-                tlsa.data.iter().try_for_each(|octet| write!(f, "{octet:02x}"))
-            }
+            Self::Tlsa(tlsa) => tlsa.fmt(f),
             Self::Txt(text) => {
                 f.write_str("\"")?;
                 for octet in text {
