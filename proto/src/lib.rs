@@ -66,6 +66,13 @@ pub mod node {
         tonic::include_proto!("mox.node.v1");
     }
 }
+/// What is remembered of how far TLS with others can be trusted.
+pub mod policy {
+    /// Version 1.
+    pub mod v1 {
+        tonic::include_proto!("mox.policy.v1");
+    }
+}
 /// Reports of DMARC and TLS.
 pub mod report {
     /// Version 1.

@@ -3,6 +3,7 @@
 pub mod backup;
 pub mod cid;
 pub mod config;
+pub mod dane;
 pub mod dkim;
 pub mod dmarc;
 pub mod dns;
@@ -14,6 +15,7 @@ pub mod localserve;
 pub mod logins;
 pub mod loglevels;
 pub mod message;
+pub mod mtasts;
 pub mod passwords;
 pub mod queue;
 pub mod quickstart;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use mox_config::Transport;
 use mox_proto::queue::v1::RequireTls;
+use mox_proto::report::v1::TlsResult;
 use mox_smtp::Reply;
 use mox_smtp::client::{Client, ClientError, Transaction, TransactionRecipient};
 use mox_types::Address;
@@ -13,6 +14,7 @@ use tokio::time::{sleep, timeout};
 use crate::content::Content;
 use crate::idle::{Session, Use};
 use crate::route::Destination;
+use crate::secure::Results;
 use crate::session::Outside;
 use crate::verdict::{Failure, Verdict};
 
@@ -68,6 +70,8 @@ pub struct Report {
     pub remote_host: String,
     /// Every address that was dialed.
     pub dialed: Vec<String>,
+    /// What TLS led to.
+    pub tls: Vec<TlsResult>,
 }
 
 /// What one session came to.
@@ -89,6 +93,7 @@ struct Attempt<'a> {
     verdicts: Vec<Option<Verdict>>,
     remote_host: String,
     dialed: Vec<String>,
+    tls: Results,
 }
 
 /// Makes an attempt. `safe` says whether the message is still ours to deliver; `sent` is set while it is not known
@@ -109,6 +114,7 @@ pub async fn attempt(
         verdicts: vec![None; mail.recipients.len()],
         remote_host: String::new(),
         dialed: Vec::new(),
+        tls: Results::default(),
     };
     let failure = match timeout(ATTEMPT_TIMEOUT, this.run(destination, transport)).await {
         Ok(Ok(())) => Failure::ours(false, (3, 0), "no host gave an answer"),
@@ -123,6 +129,7 @@ pub async fn attempt(
             .collect(),
         remote_host: this.remote_host,
         dialed: this.dialed,
+        tls: this.tls.take(),
     }
 }
 
@@ -149,10 +156,8 @@ impl Attempt<'_> {
                 }
             }
         }
-        let plan = self
-            .outside
-            .plan(destination, transport, self.mail.requiretls == RequireTls::Yes)
-            .await?;
+        let plan = self.outside.plan(destination, transport, self.mail.requiretls).await?;
+        self.tls = plan.results.clone();
         // What would be tried again counts for more than what would not.
         let mut last: Option<Failure> = None;
         for host in &plan.hosts {

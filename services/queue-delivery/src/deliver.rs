@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use mox_proto::queue::v1::{CompleteRequest, Lease};
+use mox_proto::report::v1::TlsResult;
 use mox_service::Shutdown;
 use mox_types::Address;
 use tokio::time::{Instant, sleep};
@@ -36,6 +37,7 @@ pub(crate) struct Attempted {
     verdicts: Vec<Verdict>,
     made: Made,
     content: Content,
+    tls: Vec<TlsResult>,
 }
 
 impl Worker {
@@ -97,12 +99,25 @@ impl Worker {
             dialed: report.dialed.clone(),
         };
         inner.metrics.took(made.end - made.start);
+        for result in &report.tls {
+            let kinds: Vec<&str> = result.failures.iter().map(|f| f.result_type().as_str_name()).collect();
+            tracing::debug!(
+                domain = result.recipient_domain,
+                policy = result.policy_type().as_str_name(),
+                policy_domain = result.policy_domain,
+                succeeded = result.success_count,
+                failed = result.failure_count,
+                kinds = kinds.join(" "),
+                "what TLS led to"
+            );
+        }
         let reached = reached(&report);
         let attempted = Attempted {
             claims: group.claims,
             verdicts: report.verdicts,
             made,
             content: mail.content,
+            tls: report.tls,
         };
         (reached, Some(attempted))
     }
@@ -114,8 +129,9 @@ impl Worker {
             verdicts,
             made,
             content,
+            tls,
         } = attempted;
-        self.tell(&claims, &verdicts, &made, &content).await;
+        self.tell(&claims, &verdicts, &made, &content, tls).await;
     }
 
     /// Tells the store of a verdict that needed no attempt.
@@ -130,7 +146,7 @@ impl Worker {
         let verdicts = vec![verdict; group.claims.len()];
         if let Some(content) = self.content(&group) {
             tokio::select! {
-                () = self.tell(&group.claims, &verdicts, &made, &content) => {}
+                () = self.tell(&group.claims, &verdicts, &made, &content, Vec::new()) => {}
                 () = shutdown.deadline() => {}
             }
         }
@@ -177,7 +193,14 @@ impl Worker {
         })
     }
 
-    async fn tell(&self, claims: &[Claim], verdicts: &[Verdict], made: &Made, content: &Content) {
+    async fn tell(
+        &self,
+        claims: &[Claim],
+        verdicts: &[Verdict],
+        made: &Made,
+        content: &Content,
+        tls: Vec<TlsResult>,
+    ) {
         let inner = self.inner();
         let needed = claims
             .iter()
@@ -186,12 +209,19 @@ impl Worker {
         if needed && let Err(error) = content.load().await {
             tracing::info!(%error, "notification is without the message");
         }
-        let told = claims.iter().zip(verdicts).map(|(claim, verdict)| async move {
+        // One session was made for all of them, so one of them tells of it. RFC 8460 §5.3: not those that are reports.
+        let is_left = |(claim, verdict): (&Claim, &Verdict)| !claim.entry.tls_report && *verdict != Verdict::Abandoned;
+        let teller = claims.iter().zip(verdicts).position(is_left);
+        let tls = &tls;
+        let told = claims.iter().zip(verdicts).enumerate().map(|(n, (claim, verdict))| async move {
             self.log(claim, verdict, made);
             let random = (inner.random)() as f64 / u64::MAX as f64;
             let hostname = &inner.outside.hostname;
             let request = outcome::outcome(hostname, &claim.entry, claim.lease, verdict, made, content, random);
-            if let Some(request) = request {
+            if let Some(mut request) = request {
+                if teller == Some(n) {
+                    request.tls_results.clone_from(tls);
+                }
                 let long = matches!(verdict, Verdict::Delivered { .. });
                 self.complete(request, if long { TELL_DELIVERY } else { TELL_OTHER })
                     .await;

@@ -11,8 +11,9 @@
 //! **Calls.** The store; DNS; SMTP servers of the world; the URLs of webhooks.
 //!
 //! **Trust.** None in what servers answer: everything is bounded in size and time, and one that hangs holds few of the
-//! sessions and none of the messages for others. Directly reached hosts are not verified but encrypted to when they
-//! offer it; transports are verified unless configured otherwise.
+//! sessions and none of the messages for others. Directly reached hosts are verified as they or the recipient's domain
+//! demand (DANE, MTA-STS) or the message does (REQUIRETLS), and else encrypted to when they offer it; transports are
+//! verified unless configured otherwise.
 //!
 //! **Failure.** A message is delivered twice only when a host took it and its reply was lost: the end of a message is
 //! not sent unless its lease is held for long enough. A store that is away stops claims; what was delivered meanwhile is
@@ -31,10 +32,10 @@ mod net;
 mod outcome;
 mod route;
 mod schedule;
+mod secure;
 mod service;
 mod session;
 mod socks;
-mod tls;
 mod verdict;
 mod worker;
 

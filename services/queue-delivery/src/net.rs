@@ -2,10 +2,12 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use mox_smtp::Stream;
+use mox_tlspolicy::mtasts;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -39,5 +41,15 @@ impl Dialer for TcpDialer {
         timeout(CONNECT_TIMEOUT, connect)
             .await
             .unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "connecting took too long")))
+    }
+}
+
+/// For fetching policies, which is never done through a proxy.
+pub(crate) struct ViaDialer(pub Arc<dyn Dialer>);
+
+#[async_trait]
+impl mtasts::Connect for ViaDialer {
+    async fn connect(&self, to: SocketAddr) -> io::Result<mtasts::Stream> {
+        Ok(Box::new(self.0.dial(to, None).await?))
     }
 }

@@ -7,14 +7,16 @@ use mox_proto::hook::v1::hook_service_client::HookServiceClient;
 use mox_proto::queue::v1::queue_service_client::QueueServiceClient;
 use mox_service::{Deps, Shutdown};
 use mox_spool::Budget;
+use mox_tlspolicy::mtasts::Fetcher;
+use mox_tlspolicy::{Trust, TrustError};
 use rand::Rng;
 
 use crate::hooks::{self, Caller, Client, HookMetrics};
 use crate::lease::Leases;
 use crate::metrics::Metrics;
-use crate::net::{Dialer, TcpDialer};
+use crate::net::{Dialer, TcpDialer, ViaDialer};
+use crate::secure::{Memory, Policies, SecurityMetrics};
 use crate::session::{Outside, Random};
-use crate::tls::{TlsConfigs, TlsError};
 use crate::worker::{Inner, Worker};
 
 /// Bytes of messages that are being sent.
@@ -28,7 +30,7 @@ pub enum Error {
     Dns(#[from] SettingsError),
     /// TLS.
     #[error(transparent)]
-    Tls(#[from] TlsError),
+    Tls(#[from] TrustError),
 }
 
 /// What of the world outside can be replaced, for tests.
@@ -47,6 +49,7 @@ pub struct World {
 pub struct Service {
     worker: Worker,
     caller: Caller,
+    policies: Arc<Policies>,
 }
 
 impl Service {
@@ -79,9 +82,28 @@ impl Service {
     pub fn build_in(deps: Deps, world: World) -> Result<Self, Error> {
         let folder = deps.spool_folder();
         let fixed = deps.static_config;
-        let tls = TlsConfigs::new(&fixed.tls.ca, &deps.config_dir)?;
+        let trust = Trust::load(&fixed.tls.ca, &deps.config_dir)?;
+        let security = SecurityMetrics::new(&mut deps.telemetry.registry.lock());
+        let policies = Arc::new(Policies::new(
+            world.resolver.clone(),
+            Fetcher::new(
+                world.resolver.clone(),
+                Arc::new(ViaDialer(world.dialer.clone())),
+                trust.verified(),
+            ),
+            Arc::new(Memory::new(deps.store.clone(), deps.clock.clone())),
+            security.clone(),
+        ));
         let hostname = fixed.hostname.ascii().to_owned();
-        let mut outside = Outside::new(hostname, world.resolver, world.dialer, tls, world.random.clone());
+        let mut outside = Outside::new(
+            hostname,
+            world.resolver,
+            world.dialer,
+            trust,
+            policies.clone(),
+            security,
+            world.random.clone(),
+        );
         outside.smtp_port = world.smtp_port;
         let metrics = Metrics::new(&mut deps.telemetry.registry.lock());
         let name = format!(
@@ -95,7 +117,7 @@ impl Service {
             bus: deps.bus.clone(),
             clock: deps.clock.clone(),
             config: deps.config.clone(),
-            client: Client::new(outside.dialer.clone(), &outside.tls.verified),
+            client: Client::new(outside.dialer.clone(), &outside.trust.verified()),
             metrics: HookMetrics::new(&mut deps.telemetry.registry.lock()),
             random: world.random.clone(),
         });
@@ -112,7 +134,11 @@ impl Service {
             metrics,
             random: world.random,
         });
-        Ok(Self { worker, caller })
+        Ok(Self {
+            worker,
+            caller,
+            policies,
+        })
     }
 
     /// Works until shutdown.
@@ -120,7 +146,11 @@ impl Service {
     /// # Errors
     /// None so far.
     pub async fn serve(self, shutdown: Shutdown) -> Result<(), Error> {
-        tokio::join!(self.worker.run(shutdown.clone()), self.caller.run(shutdown));
+        let work = async { tokio::join!(self.worker.run(shutdown.clone()), self.caller.run(shutdown)) };
+        tokio::select! {
+            _ = work => {}
+            () = self.policies.refresh() => {}
+        }
         Ok(())
     }
 }

@@ -1,19 +1,24 @@
 //! How a destination is reached: its hosts, and a session with one of them.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use mox_config::{Transport, TransportAuth, TransportSmtp};
 use mox_dns::{Resolver, host_addresses, mail_hosts};
+use mox_proto::queue::v1::RequireTls;
 use mox_sasl::Mechanism;
 use mox_smtp::Stream;
 use mox_smtp::client::{Client, ClientError, Timeouts, TlsDetails, handshake};
+use mox_tlspolicy::Trust;
+use mox_tlspolicy::verify::{Checks, client_config};
+use parking_lot::Mutex;
 use rustls::pki_types::ServerName;
 
 use crate::idle::Idle;
 use crate::net::Dialer;
 use crate::route::Destination;
-use crate::tls::TlsConfigs;
+use crate::secure::{Demands, HostPolicy, Policies, Results, SecurityMetrics};
 use crate::verdict::Failure;
 
 /// RFC 5321 §4.5.4.2, RFC 6409 §3.1, RFC 8314 §7.3.
@@ -34,8 +39,12 @@ pub struct Outside {
     pub resolver: Arc<dyn Resolver>,
     /// Connections.
     pub dialer: Arc<dyn Dialer>,
-    /// Certificates.
-    pub tls: TlsConfigs,
+    /// Authorities whose certificates are valid.
+    pub trust: Trust,
+    /// MTA-STS, and what is remembered of hosts.
+    pub policies: Arc<Policies>,
+    /// Figures about TLS.
+    pub security: SecurityMetrics,
     /// Of SMTP.
     pub timeouts: Timeouts,
     /// Sessions that wait for another message.
@@ -53,14 +62,18 @@ impl Outside {
         hostname: String,
         resolver: Arc<dyn Resolver>,
         dialer: Arc<dyn Dialer>,
-        tls: TlsConfigs,
+        trust: Trust,
+        policies: Arc<Policies>,
+        security: SecurityMetrics,
         random: Random,
     ) -> Self {
         Self {
             hostname,
             resolver,
             dialer,
-            tls,
+            trust,
+            policies,
+            security,
             timeouts: Timeouts::default(),
             idle: Idle::default(),
             random,
@@ -72,8 +85,8 @@ impl Outside {
 /// TLS as a destination wants it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Security {
-    /// If the host offers it, and if it works (RFC 7435).
-    Opportunistic,
+    /// As is demanded of the host.
+    Demanded,
     /// By STARTTLS.
     StartTls { verify: bool },
     /// From the start.
@@ -89,6 +102,12 @@ pub struct Plan {
     port: u16,
     hello: String,
     security: Security,
+    /// Of recipients' hosts, not of relays.
+    demands: Option<Demands>,
+    /// Of hosts whose addresses were asked for.
+    policies: Mutex<HashMap<String, HostPolicy>>,
+    /// What TLS led to.
+    pub results: Results,
     auth: Option<TransportAuth>,
     proxy: Option<SocketAddr>,
     ipv4: bool,
@@ -96,7 +115,7 @@ pub struct Plan {
 }
 
 impl Outside {
-    /// Finds out how a destination is reached. `transport` is the one that it names; `requiretls` as for RFC 8689.
+    /// Finds out how a destination is reached. `transport` is the one that it names.
     ///
     /// # Errors
     /// If it can't be reached, or does not want to.
@@ -104,18 +123,16 @@ impl Outside {
         &self,
         destination: &Destination,
         transport: Option<&Transport>,
-        requiretls: bool,
+        requiretls: RequireTls,
     ) -> Result<Plan, Failure> {
         let mut plan = Plan {
             hosts: Vec::new(),
             port: self.smtp_port,
             hello: self.hostname.clone(),
-            // RFC 8689 §4.2.1: the host's name has to be verified.
-            security: if requiretls {
-                Security::StartTls { verify: true }
-            } else {
-                Security::Opportunistic
-            },
+            security: Security::Demanded,
+            demands: None,
+            policies: Mutex::default(),
+            results: Results::default(),
             auth: None,
             proxy: None,
             ipv4: true,
@@ -133,6 +150,8 @@ impl Outside {
                 }
                 let hosts = mail_hosts(self.resolver.as_ref(), domain, (self.random)()).await;
                 let hosts = hosts.map_err(|e| Failure::no_host(&e))?;
+                let sts = self.policies.find(domain.ascii()).await;
+                plan.demands = Some(Demands::new(domain.ascii(), &hosts, sts, requiretls));
                 plan.hosts = hosts.hosts.into_iter().map(|host| host.name).collect();
             }
             (Destination::Transport(_), Some(Transport { fail: Some(fail), .. })) => {
@@ -162,7 +181,7 @@ impl Outside {
                     Transport { smtp: Some(smtp), .. } => (smtp, SMTP_PORT, false),
                     _ => return Err(none()),
                 };
-                plan.relay(smtp, port, immediate);
+                plan.relay(smtp, port, immediate, requiretls);
             }
         }
         Ok(plan)
@@ -170,8 +189,9 @@ impl Outside {
 }
 
 impl Plan {
-    fn relay(&mut self, smtp: &TransportSmtp, port: u16, immediate: bool) {
-        let verify = !smtp.starttls_insecure_skip_verify;
+    fn relay(&mut self, smtp: &TransportSmtp, port: u16, immediate: bool, requiretls: RequireTls) {
+        // RFC 8689 §4.2.1: a message that requires it goes to nobody who is not verified.
+        let verify = !smtp.starttls_insecure_skip_verify || requiretls == RequireTls::Yes;
         self.hosts = vec![smtp.host.trim_end_matches('.').to_owned()];
         self.port = smtp.port.unwrap_or(port);
         self.security = match (immediate, smtp.no_starttls) {
@@ -187,6 +207,10 @@ impl Plan {
     /// # Errors
     /// If there are none that can be used.
     pub async fn addresses(&self, outside: &Outside, host: &str) -> Result<Vec<SocketAddr>, Failure> {
+        if let Some(demands) = &self.demands {
+            let admitted = demands.admit(host);
+            admitted.inspect_err(|_| demands.report_mismatch(&self.results, host))?;
+        }
         let answer = host_addresses(outside.resolver.as_ref(), host).await.map_err(|e| {
             // RFC 3463 §3.5: unable to route, as no name server has an address for a host that is named.
             Failure::ours(
@@ -195,6 +219,10 @@ impl Plan {
                 e.to_string(),
             )
         })?;
+        if let Some(demands) = &self.demands {
+            let policy = demands.host(outside, host, self.port, &answer, &self.results).await?;
+            self.policies.lock().insert(host.to_owned(), policy);
+        }
         let usable = |ip: &IpAddr| if ip.is_ipv4() { self.ipv4 } else { self.ipv6 };
         let all: Vec<SocketAddr> = answer
             .records
@@ -224,7 +252,7 @@ impl Plan {
         let mut client = match self.security {
             Security::Plain => self.plain(outside, address).await?,
             Security::Immediate { verify } => {
-                let (config, name) = (config(outside, verify), server_name(host, address));
+                let (config, name) = (config(outside, verify)?, server_name(host, address));
                 let stream = self.dial(outside, address).await?;
                 let secured = handshake(stream, config, name, outside.timeouts.handshake).await;
                 let (stream, details) = secured.map_err(|e| Failure::session(&e))?;
@@ -232,23 +260,14 @@ impl Plan {
             }
             Security::StartTls { verify } => {
                 let client = self.plain(outside, address).await?;
-                let (config, name) = (config(outside, verify), server_name(host, address));
+                let (config, name) = (config(outside, verify)?, server_name(host, address));
                 client.starttls(config, name).await.map_err(|e| Failure::session(&e))?
             }
-            Security::Opportunistic => {
-                let client = self.plain(outside, address).await?;
-                if client.extensions().starttls {
-                    let (config, name) = (config(outside, false), server_name(host, address));
-                    match client.starttls(config, name).await {
-                        Ok(client) => client,
-                        Err(error) => {
-                            // Anybody in between could have left out STARTTLS as well, so refusing gains nothing.
-                            tracing::info!(host, %address, %error, "STARTTLS failed, going on without");
-                            self.plain(outside, address).await?
-                        }
-                    }
-                } else {
-                    client
+            Security::Demanded => {
+                let policy = self.policies.lock().get(host).cloned();
+                match (&self.demands, policy) {
+                    (Some(demands), Some(policy)) => self.open_host(outside, demands, &policy, host, address).await?,
+                    _ => return Err(Failure::ours(false, (3, 5), "the host's addresses were not asked for")),
                 }
             }
         };
@@ -277,21 +296,22 @@ impl Plan {
         client.map_err(|e| Failure::session(&e))
     }
 
-    async fn plain(&self, outside: &Outside, address: SocketAddr) -> Result<Client, Failure> {
+    pub(crate) async fn plain(&self, outside: &Outside, address: SocketAddr) -> Result<Client, Failure> {
         let stream = self.dial(outside, address).await?;
         self.greet(outside, stream, None).await
     }
 }
 
-fn config(outside: &Outside, verify: bool) -> Arc<rustls::ClientConfig> {
+fn config(outside: &Outside, verify: bool) -> Result<Arc<rustls::ClientConfig>, Failure> {
     if verify {
-        outside.tls.verified.clone()
-    } else {
-        outside.tls.unverified.clone()
+        return Ok(outside.trust.verified());
     }
+    let made = client_config(&outside.trust, Checks::default());
+    made.map(|(config, _)| config)
+        .map_err(|e| Failure::ours(false, (3, 5), format!("preparing TLS: {e}")))
 }
 
 /// A name that TLS can ask for; for those that are none, the address.
-fn server_name(host: &str, address: SocketAddr) -> ServerName<'static> {
+pub(crate) fn server_name(host: &str, address: SocketAddr) -> ServerName<'static> {
     ServerName::try_from(host.to_owned()).unwrap_or_else(|_| ServerName::IpAddress(address.ip().into()))
 }

@@ -6,6 +6,7 @@
 
 mod hook;
 mod mail;
+mod policy;
 mod queue;
 
 use std::ops::Range;
@@ -15,6 +16,7 @@ use mox_types::{AccountId, ContentId, MailboxId, MessageId};
 
 pub use hook::*;
 pub use mail::*;
+pub use policy::*;
 pub use queue::*;
 
 /// Data of accounts: `a`, account, table, …
@@ -35,6 +37,8 @@ pub const TRAINING: u8 = b'j';
 pub const CHUNK: u8 = b'k';
 /// Records of logins: `l`, account or zeros, digest.
 pub const LOGIN: u8 = b'l';
+/// What is remembered of TLS with others: `p`, table, …
+pub const POLICY: u8 = b'p';
 /// The outgoing queue: `q`, table, …
 pub const QUEUE: u8 = b'q';
 /// References to contents: `r`, content, owner.

@@ -39,6 +39,7 @@ pub mod keys;
 pub mod mail;
 mod maintenance;
 mod metrics;
+pub mod policy;
 pub mod queue;
 pub mod registry;
 mod schema;
@@ -70,6 +71,7 @@ use crate::engine::{Db, OpenError, Options, RocksEngine};
 use crate::hook::HookApi;
 use crate::junk::Junk;
 use crate::mail::Mail;
+use crate::policy::Policies;
 use crate::queue::{AdminApi, Queue, QueueApi, SubmitApi};
 use crate::registry::{ConfigAdminApi, ConfigApi, Registry, RegistryError};
 use crate::search::Indexer;
@@ -299,7 +301,7 @@ impl Service {
             .add_service(ConfigAdminApi::new(registry.clone(), accounts.clone(), queue.clone(), hasher, cids).server())
             .add_service(AuthApi::new(authenticator).server())
             .add_service(
-                AuthAdminApi::new(db, registry.clone(), sessions.clone(), journal, self.clock.clone()).server(),
+                AuthAdminApi::new(db.clone(), registry.clone(), sessions.clone(), journal, self.clock.clone()).server(),
             )
             .add_service(DeliveryServiceServer::new(
                 Delivery::new(accounts.clone(), contents.clone(), registry.clone()).notifying(queue.clone()),
@@ -309,6 +311,7 @@ impl Service {
             .add_service(MailServiceServer::new(Mail::new(accounts, contents, sessions)))
             .add_service(SubmitApi::new(queue.clone(), submitters, config).server())
             .add_service(QueueApi::new(queue.clone()).server())
+            .add_service(Policies::new(db.clone(), self.clock.clone()).server())
             .add_service(AdminApi::new(queue).server())
             .add_service(StoreAdmin::new(self.parts.clone()).server());
         routes.routes()

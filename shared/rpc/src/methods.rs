@@ -173,6 +173,17 @@ const SERVICES: &[Service] = &[
         ],
     },
     Service {
+        name: "mox.policy.v1.PolicyService",
+        callers: &["queue-delivery"],
+        methods: &[
+            ("GetDomain", Unary),
+            ("PutDomain", Unary),
+            ("ClaimRefresh", Unary),
+            ("GetHost", Unary),
+            ("PutHost", Unary),
+        ],
+    },
+    Service {
         name: "mox.report.v1.ReportService",
         callers: &["smtp-in"],
         methods: &[("RecordEvaluation", Unary)],

@@ -184,6 +184,12 @@ impl Client {
         Ok(self)
     }
 
+    /// The connection, to go on otherwise. `None` if the server sent what nobody asked for.
+    #[must_use]
+    pub fn into_stream(self) -> Option<Stream> {
+        self.wire.into_stream().ok()
+    }
+
     /// Logs in, by the first of `preferred` that the server offers and that works on this connection.
     ///
     /// # Errors

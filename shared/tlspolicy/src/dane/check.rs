@@ -110,7 +110,7 @@ impl Chain<'_> {
         }
         match self.path(&anchors, None) {
             // An authority that is only in the record may have nothing to do with this certificate.
-            Err(CertificateFault::Issuer) if !sent => None,
+            Err(CertificateFault::Issuer | CertificateFault::Invalid(_)) if !sent => None,
             verdict => Some(verdict),
         }
     }

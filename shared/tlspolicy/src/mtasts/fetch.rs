@@ -15,6 +15,7 @@ use mox_dns::{Resolver, host_addresses};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
@@ -177,22 +178,11 @@ async fn get(
         .header(USER_AGENT, "mox")
         .body(Empty::<Bytes>::new())
         .map_err(|e| http(e.to_string()))?;
-    let exchange = async {
-        let response = sender.send_request(request).await.map_err(|e| http(e.to_string()))?;
-        read(response, url).await
-    };
-    // The connection is driven here rather than by a task, so that nothing outlives the time for all of it.
-    tokio::pin!(connection);
-    tokio::pin!(exchange);
-    let text = tokio::select! {
-        biased;
-        text = &mut exchange => text?,
-        ended = &mut connection => match ended {
-            // The end may come together with the last of the answer, which is still to be read.
-            Ok(()) => exchange.await?,
-            Err(e) => return Err(http(e.to_string())),
-        },
-    };
+    // Ends with this function, however that ends.
+    let mut driver = JoinSet::new();
+    driver.spawn(connection);
+    let response = sender.send_request(request).await.map_err(|e| http(e.to_string()))?;
+    let text = read(response, url).await?;
     let policy = Policy::parse(&text).map_err(|e| FetchError::Policy(url.to_owned(), e))?;
     Ok(Fetched { policy, text })
 }

@@ -1,0 +1,387 @@
+//! The cells of the matrix: what a domain has in DNS, what the message says, and what is to come of it.
+
+/// Who sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum From {
+    Mox,
+    Postfix,
+}
+
+/// Who receives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum To {
+    Mox,
+    Postfix,
+}
+
+/// A host of the receiver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Host {
+    /// With STARTTLS, and REQUIRETLS where it is known.
+    Tls,
+    /// Without STARTTLS.
+    Plain,
+    /// With STARTTLS, without REQUIRETLS.
+    NoRequireTls,
+}
+
+/// TLSA records of the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dane {
+    None,
+    /// 3 1 1, of its key.
+    Good,
+    /// 2 0 1, of the authority.
+    Authority,
+    /// 3 1 1, of nothing.
+    Wrong,
+    /// 3 1 1 of its key, changed after signing.
+    Bogus,
+    /// A record that means nothing.
+    Unusable,
+}
+
+/// An MTA-STS policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sts {
+    None,
+    /// Mode, and whether it names the host.
+    Policy(&'static str, bool),
+    /// A record, and nothing behind it.
+    Broken,
+}
+
+/// What the message says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Message {
+    Plain,
+    /// REQUIRETLS.
+    Required,
+    /// `TLS-Required: No`.
+    NotRequired,
+}
+
+/// One row.
+#[derive(Debug, Clone, Copy)]
+pub struct Case {
+    /// For people.
+    pub title: &'static str,
+    /// Label of the domain.
+    pub label: &'static str,
+    pub host: Host,
+    /// The host's name is an alias.
+    pub alias: bool,
+    /// The certificate has the host's name.
+    pub named: bool,
+    /// DNSSEC protects the domain.
+    pub signed: bool,
+    pub dane: Dane,
+    pub sts: Sts,
+    pub message: Message,
+    /// From mox.
+    expected: &'static str,
+    /// From Postfix; "" if it does not know of it.
+    from_postfix: &'static str,
+    /// To Postfix, if that is another.
+    to_postfix: Option<&'static str>,
+}
+
+const BASE: Case = Case {
+    title: "",
+    label: "",
+    host: Host::Tls,
+    alias: false,
+    named: true,
+    signed: true,
+    dane: Dane::None,
+    sts: Sts::None,
+    message: Message::Plain,
+    expected: "",
+    from_postfix: "",
+    to_postfix: None,
+};
+
+const CASES: &[Case] = &[
+    Case {
+        title: "plain: no STARTTLS",
+        label: "plaintext",
+        host: Host::Plain,
+        expected: "delivered without TLS; –; no-policy-found: starttls-not-supported",
+        from_postfix: "delivered without TLS",
+        ..BASE
+    },
+    Case {
+        title: "STARTTLS",
+        label: "starttls",
+        expected: "delivered with TLS; –; no-policy-found: ok",
+        from_postfix: "delivered with TLS",
+        ..BASE
+    },
+    Case {
+        title: "STARTTLS, domain without DNSSEC",
+        label: "unsigned",
+        signed: false,
+        dane: Dane::Wrong,
+        expected: "delivered with TLS; –; no-policy-found: ok",
+        from_postfix: "delivered with TLS",
+        ..BASE
+    },
+    Case {
+        title: "DANE good (3 1 1)",
+        label: "dane",
+        dane: Dane::Good,
+        expected: "delivered with TLS; –; tlsa: ok",
+        from_postfix: "delivered with TLS, verified",
+        ..BASE
+    },
+    Case {
+        title: "DANE good (2 0 1)",
+        label: "daneta",
+        dane: Dane::Authority,
+        expected: "delivered with TLS; –; tlsa: ok",
+        from_postfix: "delivered with TLS, verified",
+        ..BASE
+    },
+    Case {
+        title: "DANE wrong",
+        label: "danewrong",
+        dane: Dane::Wrong,
+        expected: "deferred; 4.7.5; tlsa: tlsa-invalid",
+        from_postfix: "deferred; 4.7.5",
+        ..BASE
+    },
+    Case {
+        title: "DANE, host without STARTTLS",
+        label: "daneplain",
+        host: Host::Plain,
+        dane: Dane::Good,
+        expected: "deferred; 4.7.5; tlsa: starttls-not-supported",
+        from_postfix: "deferred; 4.7.4",
+        ..BASE
+    },
+    Case {
+        title: "DANE, only records that mean nothing",
+        label: "daneunusable",
+        dane: Dane::Unusable,
+        expected: "delivered with TLS; –; tlsa: tlsa-invalid",
+        from_postfix: "delivered with TLS",
+        ..BASE
+    },
+    Case {
+        title: "DANE through CNAME",
+        label: "danecname",
+        alias: true,
+        dane: Dane::Good,
+        expected: "delivered with TLS; –; tlsa: ok",
+        from_postfix: "delivered with TLS, verified",
+        ..BASE
+    },
+    Case {
+        title: "DANE, signature broken",
+        label: "danebogus",
+        dane: Dane::Bogus,
+        expected: "deferred; 4.4.3; tlsa: dnssec-invalid",
+        from_postfix: "deferred; 4.7.5",
+        ..BASE
+    },
+    Case {
+        title: "MTA-STS enforce good",
+        label: "stsgood",
+        signed: false,
+        sts: Sts::Policy("enforce", true),
+        expected: "delivered with TLS; –; sts: ok",
+        ..BASE
+    },
+    Case {
+        title: "MTA-STS enforce, certificate of another name",
+        label: "stsname",
+        signed: false,
+        named: false,
+        sts: Sts::Policy("enforce", true),
+        expected: "deferred; 4.7.5; sts: certificate-host-mismatch",
+        ..BASE
+    },
+    Case {
+        title: "MTA-STS enforce, host that is not named",
+        label: "stsmx",
+        signed: false,
+        sts: Sts::Policy("enforce", false),
+        expected: "deferred; 4.7.5; sts: validation-failure",
+        ..BASE
+    },
+    Case {
+        title: "MTA-STS enforce, host without STARTTLS",
+        label: "stsplain",
+        signed: false,
+        host: Host::Plain,
+        sts: Sts::Policy("enforce", true),
+        expected: "deferred; 4.7.5; sts: starttls-not-supported",
+        ..BASE
+    },
+    Case {
+        title: "MTA-STS testing, certificate of another name",
+        label: "ststesting",
+        signed: false,
+        named: false,
+        sts: Sts::Policy("testing", true),
+        expected: "delivered with TLS; –; sts: certificate-host-mismatch",
+        ..BASE
+    },
+    Case {
+        title: "MTA-STS, policy can't be fetched",
+        label: "stsbroken",
+        signed: false,
+        sts: Sts::Broken,
+        expected: "delivered with TLS; –; sts: sts-policy-fetch-error",
+        ..BASE
+    },
+    Case {
+        title: "MTA-STS enforce good, DANE wrong",
+        label: "both",
+        dane: Dane::Wrong,
+        sts: Sts::Policy("enforce", true),
+        expected: "deferred; 4.7.5; tlsa: tlsa-invalid, sts: ok",
+        ..BASE
+    },
+    Case {
+        title: "REQUIRETLS, supported, DANE",
+        label: "reqdane",
+        dane: Dane::Good,
+        message: Message::Required,
+        expected: "delivered with TLS and REQUIRETLS; –; tlsa: ok",
+        to_postfix: Some("failed; 5.7.30; tlsa: ok"),
+        ..BASE
+    },
+    Case {
+        title: "REQUIRETLS, supported, MTA-STS",
+        label: "reqsts",
+        signed: false,
+        sts: Sts::Policy("testing", true),
+        message: Message::Required,
+        expected: "delivered with TLS and REQUIRETLS; –; sts: ok",
+        to_postfix: Some("failed; 5.7.30; sts: ok"),
+        ..BASE
+    },
+    Case {
+        title: "REQUIRETLS, not supported by the host",
+        label: "reqno",
+        host: Host::NoRequireTls,
+        dane: Dane::Good,
+        message: Message::Required,
+        expected: "failed; 5.7.30; tlsa: ok",
+        ..BASE
+    },
+    Case {
+        title: "REQUIRETLS, host without STARTTLS",
+        label: "reqplain",
+        host: Host::Plain,
+        message: Message::Required,
+        expected: "failed; 5.7.30; no-policy-found: starttls-not-supported",
+        ..BASE
+    },
+    Case {
+        title: "REQUIRETLS, neither DNSSEC nor MTA-STS",
+        label: "requnsure",
+        signed: false,
+        message: Message::Required,
+        expected: "failed; 5.7.30; –",
+        ..BASE
+    },
+    Case {
+        title: "TLS-Required: No, DANE wrong",
+        label: "nodane",
+        dane: Dane::Wrong,
+        message: Message::NotRequired,
+        expected: "delivered with TLS; –; tlsa: tlsa-invalid",
+        ..BASE
+    },
+    Case {
+        title: "TLS-Required: No, MTA-STS, no STARTTLS",
+        label: "nosts",
+        signed: false,
+        host: Host::Plain,
+        sts: Sts::Policy("enforce", true),
+        message: Message::NotRequired,
+        expected: "delivered without TLS; –; sts: starttls-not-supported",
+        ..BASE
+    },
+];
+
+/// A case, from one to another.
+#[derive(Debug, Clone, Copy)]
+pub struct Cell {
+    pub case: Case,
+    pub from: From,
+    pub to: To,
+}
+
+/// All cells.
+pub fn all() -> Vec<Cell> {
+    let mut cells = Vec::new();
+    for (from, to) in [(From::Mox, To::Mox), (From::Mox, To::Postfix), (From::Postfix, To::Mox)] {
+        for case in CASES.iter().copied() {
+            let cell = Cell { case, from, to };
+            // Postfix knows of REQUIRETLS only that it has none, which one cell shows.
+            let known = match (from, to) {
+                (From::Postfix, _) => !case.from_postfix.is_empty(),
+                (_, To::Postfix) => case.host != Host::NoRequireTls,
+                _ => true,
+            };
+            if known {
+                cells.push(cell);
+            }
+        }
+    }
+    cells
+}
+
+impl Cell {
+    /// What is to come of it.
+    pub fn expected(&self) -> &'static str {
+        match (self.from, self.to) {
+            (From::Postfix, _) => self.case.from_postfix,
+            (_, To::Postfix) => self.case.to_postfix.unwrap_or(self.case.expected),
+            _ => self.case.expected,
+        }
+    }
+
+    pub fn title(&self) -> String {
+        format!("{:?} → {:?}, {}", self.from, self.to, self.case.title)
+    }
+
+    fn end(&self) -> &'static str {
+        match self.to {
+            To::Mox => "m",
+            To::Postfix => "p",
+        }
+    }
+
+    /// The recipient's domain; the same from whom ever.
+    pub fn domain(&self) -> String {
+        let zone = if self.case.signed { "example" } else { "plain.example" };
+        format!("{}-{}.{zone}", self.case.label, self.end())
+    }
+
+    pub fn recipient(&self) -> String {
+        format!("x@{}", self.domain())
+    }
+
+    /// Of the message.
+    pub fn subject(&self) -> String {
+        format!("{} from {:?}", self.case.label, self.from)
+    }
+
+    /// The name in MX.
+    pub fn mx(&self) -> String {
+        format!("mx.{}", self.domain())
+    }
+
+    /// The name that has the addresses and TLSA records.
+    pub fn base(&self) -> String {
+        if self.case.alias {
+            format!("host.{}", self.domain())
+        } else {
+            self.mx()
+        }
+    }
+}
