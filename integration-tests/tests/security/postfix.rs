@@ -125,18 +125,20 @@ impl Postfix {
         wait::until(&what, wait::DEADLINE, || {
             let log = self.log();
             let line = log.lines().rev().find(|l| l.contains(&format!("to=<{to}>")) && l.contains("status="));
-            Ok(line.map(|l| l[l.find("status=").unwrap_or(0)..].to_owned()))
+            Ok(line.map(|l| l[l.find("dsn=").unwrap_or(0)..].to_owned()))
         })
         .with_context(|| self.log())
     }
 
-    /// Whether a message with this subject arrived for a recipient.
-    pub fn received(&self, to: &str, subject: &str) -> bool {
-        let folder = self.folder.join("mail").join(to.replace('@', "-")).join("new");
-        let Ok(files) = fs::read_dir(folder) else { return false };
-        files.flatten().any(|file| {
-            fs::read_to_string(file.path()).is_ok_and(|text| text.contains(&format!("Subject: {subject}\n")))
-        })
+    /// The message with this subject, if it arrived for a recipient.
+    pub fn message(&self, to: &str, subject: &str) -> Option<String> {
+        let (local, domain) = to.split_once('@')?;
+        let folder = self.folder.join("mail").join(format!("{local}-{domain}")).join("new");
+        let files = fs::read_dir(folder).ok()?;
+        files
+            .flatten()
+            .filter_map(|file| fs::read_to_string(file.path()).ok())
+            .find(|text| text.contains(&format!("Subject: {subject}\n")))
     }
 }
 

@@ -185,20 +185,50 @@ async fn starttls_that_fails_is_gone_without() {
 
 #[tokio::test(start_paused = true)]
 async fn with_requiretls_nothing_goes_in_the_clear() {
-    let mut scene = Scene::new(ZONE);
-    scene.hosts.set("192.0.2.3", manner(&["STARTTLS", "8BITMIME"]));
-    let like = Entry {
-        mail_from: "me@ours.example".into(),
-        requiretls: 1,
-        ..Entry::default()
-    };
-    let id = scene.store.send_as(&like, &["x@two.example"])[0];
-    scene.worker().await;
-    scene.wait("an outcome", |s| !s.store.told_of(id).is_empty()).await;
-    assert_eq!(scene.store.told_of(id)[0].outcome, Outcome::Retry);
-    assert!(scene.hosts.taken().is_empty());
-    assert!(!scene.hosts.commands.lock().iter().any(|c| c.starts_with("MAIL")));
-    scene.end().await;
+    // TLS that fails may work later; hosts that nothing says are the domain's, or that have none, never do.
+    for (secure, extensions, outcome) in [
+        (true, &["STARTTLS", "8BITMIME"][..], Outcome::Retry),
+        (true, &["8BITMIME"], Outcome::Failed),
+        (false, &["STARTTLS", "8BITMIME"], Outcome::Failed),
+    ] {
+        let zone = if secure { format!("{ZONE}\n two.example STATUS secure") } else { ZONE.to_owned() };
+        let mut scene = Scene::new(&zone);
+        scene.hosts.set("192.0.2.3", manner(extensions));
+        let like = Entry {
+            mail_from: "me@ours.example".into(),
+            requiretls: 1,
+            ..Entry::default()
+        };
+        let id = scene.store.send_as(&like, &["x@two.example"])[0];
+        scene.worker().await;
+        scene.wait("an outcome", |s| !s.store.told_of(id).is_empty()).await;
+        let told = scene.store.told_of(id)[0].clone();
+        assert_eq!(told.outcome, outcome, "{told:?}");
+        let code = if outcome == Outcome::Failed { "5.7.30" } else { "4.7.5" };
+        assert_eq!(told.result.enhanced_code, code);
+        assert!(scene.hosts.taken().is_empty());
+        assert!(!scene.hosts.commands.lock().iter().any(|c| c.starts_with("MAIL")));
+        scene.end().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_does_not_require_tls_goes_without() {
+    let zone = format!("{ZONE}\n two.example STATUS secure\n _25._tcp.two.example TLSA 3 1 1 00");
+    for (requiretls, goes) in [(0, false), (2, true)] {
+        let mut scene = Scene::new(&zone);
+        scene.hosts.set("192.0.2.3", manner(&["8BITMIME"]));
+        let like = Entry {
+            mail_from: "me@ours.example".into(),
+            requiretls,
+            ..Entry::default()
+        };
+        let id = scene.store.send_as(&like, &["x@two.example"])[0];
+        scene.worker().await;
+        scene.wait("an outcome", |s| !s.store.told_of(id).is_empty()).await;
+        assert_eq!(scene.hosts.taken().len(), usize::from(goes));
+        scene.end().await;
+    }
 }
 
 #[tokio::test(start_paused = true)]
