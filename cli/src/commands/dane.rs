@@ -16,7 +16,9 @@ use mox_tlspolicy::dane::{self, Found, Names, PKIX_USAGES, SMTP_USAGES, Selector
 use mox_tlspolicy::verify::{Checks, Outcome, Require, client_config};
 use rustls::ClientConfig;
 use rustls::pki_types::pem::{PemObject, SectionKind};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer, ServerName};
+use rustls::pki_types::{
+    CertificateDer, PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer, ServerName,
+};
 use tokio::io::{AsyncWriteExt, copy};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -140,7 +142,10 @@ async fn records(resolver: &SystemResolver, host: &str, port: u16, addresses: &A
     let found = dane::find(resolver, host, port, addresses).await?;
     let Some(found) = found else {
         if addresses.status != Status::Secure {
-            bail!("the addresses of {host} are {}: DANE needs DNSSEC", dnssec(addresses.status));
+            bail!(
+                "the addresses of {host} are {}: DANE needs DNSSEC",
+                dnssec(addresses.status)
+            );
         }
         bail!("{host} has no TLSA records for port {port} that are protected by DNSSEC");
     };
@@ -159,7 +164,10 @@ fn demand(
     let usable = dane::usable(&found.records, wanted);
     if usable.is_empty() {
         let wanted: Vec<String> = wanted.iter().map(ToString::to_string).collect();
-        bail!("none of the TLSA records can be used: none is valid, and of usage {}", wanted.join(" or "));
+        bail!(
+            "none of the TLSA records can be used: none is valid, and of usage {}",
+            wanted.join(" or ")
+        );
     }
     let checks = Checks {
         dane: Some((usable, Names(names))),
@@ -177,7 +185,9 @@ fn tell(host: &str, to: SocketAddr, outcome: &Outcome) {
 
 fn dial(context: &Context, matches: &ArgMatches) -> Result<ExitCode> {
     let address = text(matches, "address");
-    let split = address.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?)));
+    let split = address
+        .rsplit_once(':')
+        .and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?)));
     let (host, port) = split.with_context(|| format!("{address:?} is not host:port, such as mail.example.org:993"))?;
     let usages = match text(matches, "usages") {
         "" => PKIX_USAGES.to_vec(),
@@ -234,7 +244,10 @@ fn dialmx(context: &Context, matches: &ArgMatches) -> Result<ExitCode> {
             let list: Vec<&str> = hosts.hosts.iter().map(|host| host.name.as_str()).collect();
             eprintln!("hosts of {domain}: {} ({})", list.join(", "), dnssec(hosts.status));
             if hosts.status != Status::Secure {
-                bail!("the hosts of {domain} are found {}: DANE needs DNSSEC", dnssec(hosts.status));
+                bail!(
+                    "the hosts of {domain} are found {}: DANE needs DNSSEC",
+                    dnssec(hosts.status)
+                );
             }
             names.push(hosts.canonical);
             hosts.hosts.into_iter().map(|host| host.name).collect()
@@ -270,7 +283,9 @@ async fn open_mx(
         let (config, outcome) = demand(trust, &found, SMTP_USAGES, all)?;
         let opened = async {
             let client = Client::connect(connect(to).await?, None, hello, Timeouts::default()).await?;
-            let client = client.starttls(config, ServerName::try_from(found.base.clone())?).await?;
+            let client = client
+                .starttls(config, ServerName::try_from(found.base.clone())?)
+                .await?;
             client.into_stream().context("the server speaks before it is spoken to")
         };
         match opened.await {
@@ -358,7 +373,10 @@ mod tests {
         assert_eq!(of(&key.serialize_pem()), spki);
         assert_eq!(of(&key.public_key_pem()), spki);
         assert_eq!(of(&format!("{}{}", key.serialize_pem(), certificate.pem())), spki);
-        let whole = select(Selector::Cert, format!("{}{}", key.serialize_pem(), certificate.pem()).as_bytes());
+        let whole = select(
+            Selector::Cert,
+            format!("{}{}", key.serialize_pem(), certificate.pem()).as_bytes(),
+        );
         assert_eq!(whole.unwrap(), certificate.der().as_ref());
         assert!(select(Selector::Cert, key.serialize_pem().as_bytes()).is_err());
         assert!(select(Selector::Spki, b"nothing").is_err());

@@ -42,7 +42,9 @@ struct Tcp;
 impl Connect for Tcp {
     async fn connect(&self, to: SocketAddr) -> io::Result<Stream> {
         let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect(to)).await;
-        Ok(Box::new(stream.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?))
+        Ok(Box::new(
+            stream.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?,
+        ))
     }
 }
 

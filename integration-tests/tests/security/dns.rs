@@ -90,7 +90,10 @@ fn answers(ip: IpAddr) -> Result<()> {
     let mut answer = [0; 512];
     let length = socket.recv(&mut answer)?;
     // RFC 1035 §4.1.1: the code, and the count of answers.
-    ensure!(length > 12 && answer[3] & 0xf == 0 && answer[7] > 0, "DNS does not answer yet");
+    ensure!(
+        length > 12 && answer[3] & 0xf == 0 && answer[7] > 0,
+        "DNS does not answer yet"
+    );
     Ok(())
 }
 
@@ -105,7 +108,12 @@ fn sign(folder: &Path) -> Result<PathBuf> {
         "ldns-keygen is missing: run 'make test', which installs what the tests need"
     );
     let key = in_folder("ldns-keygen", &format!("-a ECDSAP256SHA256 -k {SIGNED}."))?;
-    let key = key.lines().next().context("ldns-keygen names no key")?.trim().to_owned();
+    let key = key
+        .lines()
+        .next()
+        .context("ldns-keygen names no key")?
+        .trim()
+        .to_owned();
     in_folder("ldns-signzone", &format!("signed.zone {key}"))?;
     Ok(folder.join(format!("{key}.key")))
 }

@@ -7,8 +7,8 @@
 //!
 //! Run it with `cargo test -p mox-integration-tests --test security -- --nocapture`.
 
-mod certificates;
 mod cells;
+mod certificates;
 mod dns;
 mod mox;
 mod policies;
@@ -57,7 +57,11 @@ fn mail_is_as_secure_as_domains_and_messages_demand() -> Result<()> {
 
 fn shown(rows: &[(&Cell, String, bool)]) -> String {
     let mut text = String::new();
-    let _ = writeln!(text, "{:<20} {:<44} outcome; DSN or deferral; TLS report", "from → to", "case");
+    let _ = writeln!(
+        text,
+        "{:<20} {:<44} outcome; DSN or deferral; TLS report",
+        "from → to", "case"
+    );
     for (cell, got, good) in rows {
         let way = format!("{} → {}", name(cell.from == From::Mox), name(cell.to == To::Mox));
         let mark = if *good { "" } else { "   ← WRONG" };

@@ -11,8 +11,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 use toml_edit::{Array, InlineTable, Item, Table, table, value};
 
-use crate::certificates::{Authority, digest};
 use crate::cells::{Cell, Dane, From, Host, Message, Sts, To};
+use crate::certificates::{Authority, digest};
 use crate::dns::Dns;
 use crate::policies;
 use crate::postfix::Postfix;
@@ -107,7 +107,10 @@ impl World {
             format!("mail.a.example. A {}", sender.ip()),
             "a.example. TXT \"v=spf1 ip4:127.0.0.0/8 -all\"".to_owned(),
             "mail.a.example. TXT \"v=spf1 ip4:127.0.0.0/8 -all\"".to_owned(),
-            format!("postfix.example. MX 10 postfix.example.\npostfix.example. A {}", addresses.0),
+            format!(
+                "postfix.example. MX 10 postfix.example.\npostfix.example. A {}",
+                addresses.0
+            ),
             "postfix.example. TXT \"v=spf1 ip4:127.0.0.0/8 -all\"".to_owned(),
         ];
         let mut policies = Vec::new();
@@ -308,8 +311,15 @@ impl World {
         // The first one is of the host that received it.
         let at = header.find("Received: ").context("the message has no Received field")?;
         let field: String = header[at..].split('\n').take(8).collect::<Vec<_>>().join(" ");
-        let tls = ["with ESMTPS", "with UTF8SMTPS"].iter().any(|with| field.contains(with));
-        let mut text = if tls { "delivered with TLS" } else { "delivered without TLS" }.to_owned();
+        let tls = ["with ESMTPS", "with UTF8SMTPS"]
+            .iter()
+            .any(|with| field.contains(with));
+        let mut text = if tls {
+            "delivered with TLS"
+        } else {
+            "delivered without TLS"
+        }
+        .to_owned();
         if cell.to == To::Mox && self.receiver_saw_requiretls(cell)? {
             text.push_str(" and REQUIRETLS");
         }
@@ -332,7 +342,10 @@ impl World {
             let entry: Value = serde_json::from_str(line).with_context(|| line.to_owned())?;
             let text = entry.to_string();
             // The last result has the code.
-            if let Some(code) = text.split("\"enhanced_code\":\"").last().and_then(|t| t.split('"').next())
+            if let Some(code) = text
+                .split("\"enhanced_code\":\"")
+                .last()
+                .and_then(|t| t.split('"').next())
                 && code.starts_with("4.")
             {
                 return Ok(Some(code.to_owned()));
@@ -354,7 +367,10 @@ impl World {
             {
                 continue;
             }
-            let status = text.split("\nStatus: ").nth(1).context("the notification has no status")?;
+            let status = text
+                .split("\nStatus: ")
+                .nth(1)
+                .context("the notification has no status")?;
             return Ok(status.split_whitespace().next().map(str::to_owned));
         }
         Ok(None)
@@ -379,7 +395,10 @@ impl World {
                 }
             };
             let policy = value("policy").unwrap_or_default();
-            let policy = policy.trim_start_matches("TLS_POLICY_TYPE_").to_lowercase().replace('_', "-");
+            let policy = policy
+                .trim_start_matches("TLS_POLICY_TYPE_")
+                .to_lowercase()
+                .replace('_', "-");
             let kinds = value("kinds").unwrap_or_default();
             let kinds = kinds.replace("TLS_RESULT_TYPE_", "").to_lowercase().replace('_', "-");
             let text = format!("{policy}: {}", if kinds.is_empty() { "ok" } else { &kinds });
@@ -387,13 +406,21 @@ impl World {
                 found.push(text);
             }
         }
-        Ok(if found.is_empty() { "–".to_owned() } else { found.join(", ") })
+        Ok(if found.is_empty() {
+            "–".to_owned()
+        } else {
+            found.join(", ")
+        })
     }
 
     fn outcome_of_postfix(&self, cell: &Cell) -> Result<String> {
         let line = self.postfix.outcome(&cell.recipient())?;
         if !line.contains("status=sent") {
-            let code = line.split("dsn=").nth(1).and_then(|t| t.split(',').next()).unwrap_or("?");
+            let code = line
+                .split("dsn=")
+                .nth(1)
+                .and_then(|t| t.split(',').next())
+                .unwrap_or("?");
             return Ok(format!("deferred; {code}"));
         }
         wait::until("the message of Postfix", wait::DEADLINE, || self.received(cell))?;
@@ -415,7 +442,12 @@ impl World {
 
     /// Everything that was logged, for failures.
     pub fn logs(&self) -> String {
-        format!("{}\n{}\n{}", self.sender.log_tails(), self.receiver.log_tails(), self.postfix.log())
+        format!(
+            "{}\n{}\n{}",
+            self.sender.log_tails(),
+            self.receiver.log_tails(),
+            self.postfix.log()
+        )
     }
 }
 

@@ -85,7 +85,9 @@ impl Postfix {
             let _ = fs::copy(format!("/etc/{file}"), at("spool/etc").join(file));
         }
         fs::write(at("config/main.cf"), main_cf(&folder, authority, certificate, domains))?;
-        let master = MASTER.replace("TLS:", &format!("{tls}:")).replace("PLAIN:", &format!("{plain}:"));
+        let master = MASTER
+            .replace("TLS:", &format!("{tls}:"))
+            .replace("PLAIN:", &format!("{plain}:"));
         fs::write(at("config/master.cf"), master)?;
         succeed("chown", &["postfix", &text(&at("data")), &text(&at("mail"))], "")?;
         succeed("postfix", &["-c", &text(&at("config")), "check"], "")?;
@@ -124,7 +126,10 @@ impl Postfix {
         let what = format!("Postfix to try {to}");
         wait::until(&what, wait::DEADLINE, || {
             let log = self.log();
-            let line = log.lines().rev().find(|l| l.contains(&format!("to=<{to}>")) && l.contains("status="));
+            let line = log
+                .lines()
+                .rev()
+                .find(|l| l.contains(&format!("to=<{to}>")) && l.contains("status="));
             Ok(line.map(|l| l[l.find("dsn=").unwrap_or(0)..].to_owned()))
         })
         .with_context(|| self.log())

@@ -191,7 +191,11 @@ async fn with_requiretls_nothing_goes_in_the_clear() {
         (true, &["8BITMIME"], Outcome::Failed),
         (false, &["STARTTLS", "8BITMIME"], Outcome::Failed),
     ] {
-        let zone = if secure { format!("{ZONE}\n two.example STATUS secure") } else { ZONE.to_owned() };
+        let zone = if secure {
+            format!("{ZONE}\n two.example STATUS secure")
+        } else {
+            ZONE.to_owned()
+        };
         let mut scene = Scene::new(&zone);
         scene.hosts.set("192.0.2.3", manner(extensions));
         let like = Entry {

@@ -301,7 +301,14 @@ impl Service {
             .add_service(ConfigAdminApi::new(registry.clone(), accounts.clone(), queue.clone(), hasher, cids).server())
             .add_service(AuthApi::new(authenticator).server())
             .add_service(
-                AuthAdminApi::new(db.clone(), registry.clone(), sessions.clone(), journal, self.clock.clone()).server(),
+                AuthAdminApi::new(
+                    db.clone(),
+                    registry.clone(),
+                    sessions.clone(),
+                    journal,
+                    self.clock.clone(),
+                )
+                .server(),
             )
             .add_service(DeliveryServiceServer::new(
                 Delivery::new(accounts.clone(), contents.clone(), registry.clone()).notifying(queue.clone()),

@@ -107,7 +107,10 @@ impl Policies {
         for _ in 0..ATTEMPTS {
             let before = self.db.get(key.clone()).await?;
             let mut commit = Commit::new();
-            if let Some(old) = before.as_ref().and_then(|v| api::DomainPolicy::decode(v.data.clone()).ok()) {
+            if let Some(old) = before
+                .as_ref()
+                .and_then(|v| api::DomainPolicy::decode(v.data.clone()).ok())
+            {
                 commit.delete(keys::policy_refresh(old.refresh, &policy.domain));
             }
             commit
@@ -118,7 +121,9 @@ impl Policies {
                 return Ok(());
             }
         }
-        Err(Status::aborted("the policy is changed by others all the time, try again"))
+        Err(Status::aborted(
+            "the policy is changed by others all the time, try again",
+        ))
     }
 
     /// Policies that are to be fetched again. Those that are over, and hosts of long ago, are forgotten on the way.
@@ -137,7 +142,9 @@ impl Policies {
             let domain = keys::parse_policy_name(&row).ok_or_else(|| damaged("a policy"))?;
             let key = keys::policy_domain(domain);
             let kept = self.db.get(key.clone()).await?;
-            let policy = kept.as_ref().and_then(|v| api::DomainPolicy::decode(v.data.clone()).ok());
+            let policy = kept
+                .as_ref()
+                .and_then(|v| api::DomainPolicy::decode(v.data.clone()).ok());
             let mut commit = Commit::new();
             commit
                 .require_present(row.clone())
@@ -274,7 +281,11 @@ mod tests {
             let db: Db = Arc::new(RocksEngine::open(&Options::new(dir.path())).unwrap());
             let (clock, hand) = Clock::manual(UNIX_EPOCH + Duration::from_secs(1_800_000_000));
             let policies = Policies::new(db, clock);
-            Self { policies, hand, _dir: dir }
+            Self {
+                policies,
+                hand,
+                _dir: dir,
+            }
         }
 
         async fn keep(&self, domain: &str, good: Duration, refresh: Duration) {
@@ -310,7 +321,10 @@ mod tests {
         assert!(scene.policies.domain("none.example").await.unwrap().is_none());
         assert!(scene.claimed().await.is_empty());
         scene.hand.advance(2 * HOUR);
-        assert!(scene.policies.domain("b.example").await.unwrap().is_none(), "its time is over");
+        assert!(
+            scene.policies.domain("b.example").await.unwrap().is_none(),
+            "its time is over"
+        );
         assert_eq!(scene.claimed().await, ["a.example"]);
         assert!(scene.claimed().await.is_empty(), "another has it");
         scene.hand.advance(CLAIM);
@@ -318,7 +332,12 @@ mod tests {
         scene.hand.advance(20 * HOUR);
         assert!(scene.claimed().await.is_empty(), "all are over");
         let left = keys::prefix(&[keys::POLICY]);
-        let left = scene.policies.db.scan(left, Limit::default(), Order::Ascending).await.unwrap();
+        let left = scene
+            .policies
+            .db
+            .scan(left, Limit::default(), Order::Ascending)
+            .await
+            .unwrap();
         assert!(left.rows.is_empty(), "{left:?}");
     }
 

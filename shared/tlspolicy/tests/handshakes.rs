@@ -172,7 +172,10 @@ impl Connect for Web {
             let mut request = vec![0; 4096];
             let length = stream.read(&mut request).await?;
             let request = String::from_utf8_lossy(&request[..length]).into_owned();
-            assert!(request.starts_with("GET /.well-known/mta-sts.txt HTTP/1.1\r\n"), "{request}");
+            assert!(
+                request.starts_with("GET /.well-known/mta-sts.txt HTTP/1.1\r\n"),
+                "{request}"
+            );
             assert!(request.contains("host: mta-sts.example.org\r\n"), "{request}");
             stream.write_all(&answer).await?;
             stream.shutdown().await
@@ -226,10 +229,26 @@ async fn what_is_no_policy_is_not_taken() {
     let redirect = "HTTP/1.1 301 Moved\r\nLocation: https://www.example.org/\r\nContent-Length: 0\r\n\r\n";
     for (answer, kind, text) in [
         (redirect.as_bytes().to_vec(), ResultType::StsPolicyFetchError, "301"),
-        (response("404 Not Found", "text/plain", POLICY), ResultType::StsPolicyFetchError, "404"),
-        (response("200 OK", "text/html", POLICY), ResultType::StsPolicyFetchError, "text/html"),
-        (response("200 OK", "text/plain", &large), ResultType::StsPolicyFetchError, "larger"),
-        (response("200 OK", "text/plain", "hello"), ResultType::StsPolicyInvalid, "hello"),
+        (
+            response("404 Not Found", "text/plain", POLICY),
+            ResultType::StsPolicyFetchError,
+            "404",
+        ),
+        (
+            response("200 OK", "text/html", POLICY),
+            ResultType::StsPolicyFetchError,
+            "text/html",
+        ),
+        (
+            response("200 OK", "text/plain", &large),
+            ResultType::StsPolicyFetchError,
+            "larger",
+        ),
+        (
+            response("200 OK", "text/plain", "hello"),
+            ResultType::StsPolicyInvalid,
+            "hello",
+        ),
         (b"hello\r\n".to_vec(), ResultType::StsPolicyFetchError, ""),
         (Vec::new(), ResultType::StsPolicyFetchError, ""),
         (good_but_short(), ResultType::StsPolicyFetchError, ""),

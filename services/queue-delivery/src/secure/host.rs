@@ -89,7 +89,10 @@ impl Demands {
     }
 
     fn rules(&self, host: &str, policy: &HostPolicy, now: i64) -> Rules {
-        let usable = policy.dane.as_ref().map(|found| dane::usable(&found.records, SMTP_USAGES));
+        let usable = policy
+            .dane
+            .as_ref()
+            .map(|found| dane::usable(&found.records, SMTP_USAGES));
         let base = policy.dane.as_ref().map_or(host, |found| found.base.as_str());
         let mut names = vec![base.to_owned()];
         // RFC 7672 §3.2.2: the recipients' domain is a name of its host too.
@@ -110,7 +113,11 @@ impl Demands {
             let text = format!("the MTA-STS policy of {} demands it", self.domain);
             (Require::Pkix, Some(text), "mta-sts")
         } else if self.strict() {
-            (Require::Pkix, Some("the message requires it (REQUIRETLS)".into()), "pkix")
+            (
+                Require::Pkix,
+                Some("the message requires it (REQUIRETLS)".into()),
+                "pkix",
+            )
         } else if usable.is_some() {
             // RFC 7672 §2.2: records of which none can be used demand TLS, with whoever it is.
             let text = format!("{base} has TLSA records (DANE), although none that can be used");
@@ -137,14 +144,7 @@ impl Demands {
 
     /// Takes note of a session for reports. `fault` is what was wrong with TLS as such; with the certificate, it is in
     /// the findings.
-    fn report(
-        &self,
-        results: &Results,
-        policy: &HostPolicy,
-        found: &Findings,
-        peer: Peer<'_>,
-        fault: Option<&Fault>,
-    ) {
+    fn report(&self, results: &Results, policy: &HostPolicy, found: &Findings, peer: Peer<'_>, fault: Option<&Fault>) {
         let of = |verdict: Option<Result<(), &CertificateFault>>| match (verdict, fault) {
             (Some(Err(wrong)), _) => Err(Fault {
                 kind: wrong.result_type(),

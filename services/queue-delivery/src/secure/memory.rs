@@ -139,7 +139,10 @@ impl Memory {
                 policies.filter_map(|p| Some((p.domain.clone(), kept(p)?))).collect()
             }
             Err(status) => {
-                tracing::debug!(error = status.message(), "asking for policies that are to be fetched again");
+                tracing::debug!(
+                    error = status.message(),
+                    "asking for policies that are to be fetched again"
+                );
                 Vec::new()
             }
         }

@@ -54,7 +54,9 @@ impl SecurityMetrics {
 
     /// TLS failed.
     pub fn failed(&self, kind: ResultType) {
-        self.failures.get_or_create(&ResultLabel { result: kind.as_str() }).inc();
+        self.failures
+            .get_or_create(&ResultLabel { result: kind.as_str() })
+            .inc();
     }
 
     /// A policy was fetched, or not.

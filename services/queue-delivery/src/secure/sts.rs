@@ -105,12 +105,7 @@ pub struct Policies {
 impl Policies {
     /// By what they are found with.
     #[must_use]
-    pub fn new(
-        resolver: Arc<dyn Resolver>,
-        fetcher: Fetcher,
-        memory: Arc<Memory>,
-        metrics: SecurityMetrics,
-    ) -> Self {
+    pub fn new(resolver: Arc<dyn Resolver>, fetcher: Fetcher, memory: Arc<Memory>, metrics: SecurityMetrics) -> Self {
         Self {
             resolver,
             fetcher,

@@ -100,11 +100,7 @@ impl Zone {
 
 #[async_trait]
 impl Resolver for Zone {
-    async fn lookup(
-        &self,
-        name: &str,
-        record: mox_dns::RecordType,
-    ) -> Result<mox_dns::Answer<Record>, mox_dns::Error> {
+    async fn lookup(&self, name: &str, record: mox_dns::RecordType) -> Result<mox_dns::Answer<Record>, mox_dns::Error> {
         let zone = self.0.lock().clone();
         zone.lookup(name, record).await
     }
@@ -132,7 +128,10 @@ impl Connect for ToWeb {
             let mut stream = acceptor.accept(theirs).await?;
             let mut request = [0; 4096];
             stream.read(&mut request).await?;
-            let head = format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n", body.len());
+            let head = format!(
+                "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n",
+                body.len()
+            );
             stream.write_all(format!("{head}{body}").as_bytes()).await?;
             stream.shutdown().await
         });
@@ -161,7 +160,10 @@ impl Scene {
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_no_client_auth()
-            .with_single_cert(vec![certificate.clone()], PrivateKeyDer::Pkcs8(key.serialize_der().into()))
+            .with_single_cert(
+                vec![certificate.clone()],
+                PrivateKeyDer::Pkcs8(key.serialize_der().into()),
+            )
             .unwrap();
         let mut roots = RootCertStore::empty();
         roots.add(certificate).unwrap();
@@ -189,7 +191,11 @@ impl Scene {
     fn process(&self) -> Policies {
         let routes = Routes::new(PolicyServiceServer::new(Served(self.store.clone())));
         let store = Channel::in_process(routes, Identity::new("queue-delivery"));
-        let fetcher = Fetcher::new(self.zone.clone(), Arc::new(ToWeb(self.web.clone())), self.client.clone());
+        let fetcher = Fetcher::new(
+            self.zone.clone(),
+            Arc::new(ToWeb(self.web.clone())),
+            self.client.clone(),
+        );
         let memory = Arc::new(Memory::new(store, self.clock.clone()));
         Policies::new(self.zone.clone(), fetcher, memory, SecurityMetrics::default())
     }
@@ -221,7 +227,10 @@ async fn a_policy_is_fetched_once_and_known_to_all() {
     scene.zone.set(&[]);
     scene.serve("enforce", 86_400);
     let one = scene.process();
-    assert!(matches!(one.find("a.example").await, Sts::None), "without a record nothing is fetched");
+    assert!(
+        matches!(one.find("a.example").await, Sts::None),
+        "without a record nothing is fetched"
+    );
     assert_eq!(scene.asked(), 0);
     scene.zone.set(&["v=STSv1; id=1"]);
     // Nothing was kept of that nothing is known: another may have found it.
@@ -254,10 +263,16 @@ async fn a_policy_that_is_kept_is_good_until_its_end() {
     }
     assert_eq!(scene.asked(), asked + 1, "a failure is not repeated at once");
     scene.hand.advance(25 * HOUR);
-    assert_eq!(unknown(&one.find("a.example").await), Some(ResultType::StsPolicyFetchError));
+    assert_eq!(
+        unknown(&one.find("a.example").await),
+        Some(ResultType::StsPolicyFetchError)
+    );
     scene.serve("nonsense", 1);
     scene.hand.advance(HOUR);
-    assert_eq!(unknown(&one.find("a.example").await), Some(ResultType::StsPolicyInvalid));
+    assert_eq!(
+        unknown(&one.find("a.example").await),
+        Some(ResultType::StsPolicyInvalid)
+    );
 }
 
 #[tokio::test]
@@ -287,7 +302,10 @@ async fn policies_in_use_are_refreshed() {
     scene.zone.set(&["v=STSv1; id=7"]);
     one.refresh_due().await;
     let after = kept();
-    assert_eq!((after.id.as_str(), after.fetched - before.fetched), ("7", 24 * 3_600_000));
+    assert_eq!(
+        (after.id.as_str(), after.fetched - before.fetched),
+        ("7", 24 * 3_600_000)
+    );
     // A failure changes nothing but when to try again.
     *scene.web.body.lock() = None;
     due();
@@ -334,7 +352,11 @@ async fn hosts_are_admitted_by_policy_and_message() {
     assert!(plain.admit("mx.a.example").is_ok());
     let refused = plain.admit("mx.evil.example").unwrap_err();
     assert!(!refused.permanent && refused.text.contains("MTA-STS"), "{refused:?}");
-    assert!(demands(&sts, Status::Insecure, RequireTls::No).admit("mx.evil.example").is_ok());
+    assert!(
+        demands(&sts, Status::Insecure, RequireTls::No)
+            .admit("mx.evil.example")
+            .is_ok()
+    );
     // RFC 8689: the host's name must be certain.
     let strict = |sts: &Sts, status| demands(sts, status, RequireTls::Yes).admit("mx.a.example");
     assert!(strict(&sts, Status::Insecure).is_ok());

@@ -2,9 +2,7 @@
 
 use mox_dns::Tlsa;
 use rustls::RootCertStore;
-use rustls::pki_types::{
-    CertificateDer, ServerName, SignatureVerificationAlgorithm, TrustAnchor, UnixTime,
-};
+use rustls::pki_types::{CertificateDer, ServerName, SignatureVerificationAlgorithm, TrustAnchor, UnixTime};
 use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
 
 use super::record::{Matching, Selector, Usage, describe, names, sequence};

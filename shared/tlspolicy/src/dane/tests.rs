@@ -84,7 +84,15 @@ impl Chain {
         assert!(is_usable(record, PKIX_USAGES), "{record:?}");
         let provider = rustls::crypto::ring::default_provider();
         let algorithms = provider.signature_verification_algorithms.all;
-        let verdict = check(std::slice::from_ref(record), &self.host, &sent, &names, &roots, now, algorithms);
+        let verdict = check(
+            std::slice::from_ref(record),
+            &self.host,
+            &sent,
+            &names,
+            &roots,
+            now,
+            algorithms,
+        );
         verdict.map(drop)
     }
 }
@@ -103,7 +111,11 @@ fn is_no_match(verdict: &Result<(), CertificateFault>) -> bool {
 #[test]
 fn dane_ee_is_the_certificate_and_nothing_else() {
     // Neither name nor time count (RFC 7672 §3.1.1).
-    let chains = [chain(), chain_valid(&["other.example"], 2040), chain_valid(&[HOST], 2020)];
+    let chains = [
+        chain(),
+        chain_valid(&["other.example"], 2040),
+        chain_valid(&[HOST], 2020),
+    ];
     for ((selector, matching), chain) in combinations().flat_map(|c| chains.iter().map(move |chain| (c, chain))) {
         let good = record(Usage::DaneEe, selector, matching, &chain.host);
         assert_eq!(chain.verify(&good, &[], false), Ok(()), "{selector} {matching}");
@@ -119,7 +131,11 @@ fn dane_ta_is_an_authority_that_is_sent() {
         let about = format!("{selector} {matching}");
         for anchor in [&chain.authority, &chain.root] {
             let good = record(Usage::DaneTa, selector, matching, anchor);
-            assert_eq!(chain.verify(&good, &[&chain.authority, &chain.root], false), Ok(()), "{about}");
+            assert_eq!(
+                chain.verify(&good, &[&chain.authority, &chain.root], false),
+                Ok(()),
+                "{about}"
+            );
         }
         // Not the host's own certificate (RFC 7671 §5.2), and not what others were signed by.
         let own = record(Usage::DaneTa, selector, matching, &chain.host);
@@ -150,7 +166,10 @@ fn dane_ta_in_full_need_not_be_sent() {
 fn dane_ta_needs_name_and_time() {
     let chain = chain_valid(&["other.example"], 2040);
     let good = record(Usage::DaneTa, Selector::Cert, Matching::Sha256, &chain.authority);
-    assert!(matches!(chain.verify(&good, &[&chain.authority], false), Err(CertificateFault::Name(_))));
+    assert!(matches!(
+        chain.verify(&good, &[&chain.authority], false),
+        Err(CertificateFault::Name(_))
+    ));
     // RFC 7672 §3.2.2: the recipient's domain is good as well, and wildcards are.
     for name in ["example.org", "*.example.org"] {
         let chain = chain_valid(&[name], 2040);
@@ -159,7 +178,10 @@ fn dane_ta_needs_name_and_time() {
     }
     let chain = chain_valid(&[HOST], 2020);
     let good = record(Usage::DaneTa, Selector::Spki, Matching::Sha512, &chain.authority);
-    assert_eq!(chain.verify(&good, &[&chain.authority], false), Err(CertificateFault::Expired));
+    assert_eq!(
+        chain.verify(&good, &[&chain.authority], false),
+        Err(CertificateFault::Expired)
+    );
 }
 
 #[test]
@@ -167,7 +189,11 @@ fn pkix_ee_needs_the_usual_authorities_too() {
     let chain = chain();
     for (selector, matching) in combinations() {
         let good = record(Usage::PkixEe, selector, matching, &chain.host);
-        assert_eq!(chain.verify(&good, &[&chain.authority], true), Ok(()), "{selector} {matching}");
+        assert_eq!(
+            chain.verify(&good, &[&chain.authority], true),
+            Ok(()),
+            "{selector} {matching}"
+        );
         let untrusted = chain.verify(&good, &[&chain.authority], false);
         assert_eq!(untrusted, Err(CertificateFault::Issuer), "{selector} {matching}");
         let wrong = record(Usage::PkixEe, selector, matching, &self::chain().host);
@@ -185,7 +211,11 @@ fn pkix_ta_is_an_authority_on_the_path() {
         let untrusted = chain.verify(&between, &[&chain.authority], false);
         assert!(untrusted.is_err(), "{about}");
         let root = record(Usage::PkixTa, selector, matching, &chain.root);
-        assert_eq!(chain.verify(&root, &[&chain.authority, &chain.root], true), Ok(()), "{about}");
+        assert_eq!(
+            chain.verify(&root, &[&chain.authority, &chain.root], true),
+            Ok(()),
+            "{about}"
+        );
         let not_sent = chain.verify(&root, &[&chain.authority], true);
         // Only the key of an authority is known here.
         assert_eq!(not_sent.is_ok(), selector == Selector::Spki, "{about}");
@@ -218,20 +248,57 @@ fn records_that_mean_nothing_are_not_used() {
     let good = record(Usage::DaneEe, Selector::Spki, Matching::Sha256, &chain.host);
     assert!(is_usable(&good, SMTP_USAGES));
     for wrong in [
-        Tlsa { usage: 4, ..good.clone() },
-        Tlsa { usage: 255, ..good.clone() },
-        Tlsa { usage: 1, ..good.clone() },
-        Tlsa { selector: 2, ..good.clone() },
-        Tlsa { matching: 3, ..good.clone() },
-        Tlsa { matching: 2, ..good.clone() },
-        Tlsa { matching: 0, ..good.clone() },
-        Tlsa { matching: 0, selector: 0, ..good.clone() },
-        Tlsa { data: Vec::new(), ..good.clone() },
-        Tlsa { data: vec![0; 31], ..good.clone() },
+        Tlsa {
+            usage: 4,
+            ..good.clone()
+        },
+        Tlsa {
+            usage: 255,
+            ..good.clone()
+        },
+        Tlsa {
+            usage: 1,
+            ..good.clone()
+        },
+        Tlsa {
+            selector: 2,
+            ..good.clone()
+        },
+        Tlsa {
+            matching: 3,
+            ..good.clone()
+        },
+        Tlsa {
+            matching: 2,
+            ..good.clone()
+        },
+        Tlsa {
+            matching: 0,
+            ..good.clone()
+        },
+        Tlsa {
+            matching: 0,
+            selector: 0,
+            ..good.clone()
+        },
+        Tlsa {
+            data: Vec::new(),
+            ..good.clone()
+        },
+        Tlsa {
+            data: vec![0; 31],
+            ..good.clone()
+        },
     ] {
         assert!(!is_usable(&wrong, SMTP_USAGES), "{wrong:?}");
     }
-    assert!(is_usable(&Tlsa { usage: 1, ..good.clone() }, PKIX_USAGES));
+    assert!(is_usable(
+        &Tlsa {
+            usage: 1,
+            ..good.clone()
+        },
+        PKIX_USAGES
+    ));
     // RFC 7671 §9: the strongest digest of each usage and selector, and data in full.
     let strong = record(Usage::DaneEe, Selector::Spki, Matching::Sha512, &chain.host);
     let full = record(Usage::DaneEe, Selector::Spki, Matching::Full, &chain.host);
@@ -249,7 +316,11 @@ fn records_are_read_from_text() {
     for text in ["", "3 1 1", "3 1 1 a", "3 1 1 gg", "256 1 1 aa", "-1 1 1 aa", "3 1 1 é"] {
         assert!(parse(text).is_err(), "{text:?}");
     }
-    for (word, usage) in [("dane-ee", Usage::DaneEe), ("3", Usage::DaneEe), ("PKIX-TA", Usage::PkixTa)] {
+    for (word, usage) in [
+        ("dane-ee", Usage::DaneEe),
+        ("3", Usage::DaneEe),
+        ("PKIX-TA", Usage::PkixTa),
+    ] {
         assert_eq!(word.parse(), Ok(usage));
     }
     assert!("4".parse::<Usage>().unwrap_err().to_string().contains("dane-ee (3)"));

@@ -133,15 +133,20 @@ impl Fetcher {
 
     async fn within(&self, host: &str, url: &str) -> Result<Fetched, FetchError> {
         let addresses = host_addresses(self.resolver.as_ref(), host).await?;
-        let name = ServerName::try_from(host.to_owned())
-            .map_err(|e| FetchError::Http(url.to_owned(), e.to_string()))?;
+        let name =
+            ServerName::try_from(host.to_owned()).map_err(|e| FetchError::Http(url.to_owned(), e.to_string()))?;
         let mut last = None;
         for ip in addresses.records.into_iter().take(ADDRESSES_MAX) {
             let to = SocketAddr::new(ip, self.port);
             match timeout(CONNECT_TIMEOUT, self.connect(to, name.clone(), url)).await {
                 Ok(Ok(stream)) => return get(stream, host, url).await,
                 Ok(Err(error)) => last = Some(error),
-                Err(_) => last = Some(FetchError::Http(url.to_owned(), format!("{to} does not answer in time"))),
+                Err(_) => {
+                    last = Some(FetchError::Http(
+                        url.to_owned(),
+                        format!("{to} does not answer in time"),
+                    ))
+                }
             }
         }
         Err(last.unwrap_or_else(|| FetchError::Http(url.to_owned(), "the host has no address".into())))
@@ -163,11 +168,7 @@ impl Fetcher {
     }
 }
 
-async fn get(
-    stream: tokio_rustls::client::TlsStream<Stream>,
-    host: &str,
-    url: &str,
-) -> Result<Fetched, FetchError> {
+async fn get(stream: tokio_rustls::client::TlsStream<Stream>, host: &str, url: &str) -> Result<Fetched, FetchError> {
     let http = |text: String| FetchError::Http(url.to_owned(), text);
     let mut builder = hyper::client::conn::http1::Builder::new();
     let handshake = builder.max_buf_size(HEADER_MAX).handshake(TokioIo::new(stream)).await;
@@ -198,7 +199,10 @@ async fn read(response: Response<hyper::body::Incoming>, url: &str) -> Result<By
     let media = media.map(|m| m.split(';').next().unwrap_or_default().trim());
     // RFC 8461 §3.2: so that a host where users can put files is not taken for one that has a policy.
     if !media.is_some_and(|m| m.eq_ignore_ascii_case("text/plain")) {
-        return Err(http(format!("the answer is {}, not text/plain", media.unwrap_or("of no type"))));
+        return Err(http(format!(
+            "the answer is {}, not text/plain",
+            media.unwrap_or("of no type")
+        )));
     }
     let body = Limited::new(response.into_body(), POLICY_MAX).collect().await;
     let body = body.map_err(|e| {

@@ -153,7 +153,10 @@ fn pattern(value: &str) -> Option<String> {
     let value = value.trim_end_matches('.').to_ascii_lowercase();
     let name = value.strip_prefix("*.").unwrap_or(&value);
     let label = |label: &str| {
-        (1..=63).contains(&label.len()) && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        (1..=63).contains(&label.len())
+            && label
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
     };
     (name.len() <= 253 && name.split('.').all(label)).then_some(value)
 }
@@ -197,9 +200,18 @@ mod tests {
             (b"version: STSv1\nmode: none", PolicyError::MaxAge),
             (b"version: STSv1\nmode: none\nmax_age: 12345678901", PolicyError::MaxAge),
             (b"version: STSv1\nmode: none\nmax_age: -1", PolicyError::MaxAge),
-            (b"version: STSv1\nmode: enforce\nmax_age: 1", PolicyError::Mx(String::new())),
-            (b"version: STSv1\nmode: enforce\nmx: a..b\nmax_age: 1", PolicyError::Mx("a..b".into())),
-            (b"version: STSv1\nmode: enforce\nmx: *\nmax_age: 1", PolicyError::Mx("*".into())),
+            (
+                b"version: STSv1\nmode: enforce\nmax_age: 1",
+                PolicyError::Mx(String::new()),
+            ),
+            (
+                b"version: STSv1\nmode: enforce\nmx: a..b\nmax_age: 1",
+                PolicyError::Mx("a..b".into()),
+            ),
+            (
+                b"version: STSv1\nmode: enforce\nmx: *\nmax_age: 1",
+                PolicyError::Mx("*".into()),
+            ),
         ] {
             assert_eq!(Policy::parse(text), Err(want));
         }
@@ -208,10 +220,22 @@ mod tests {
     #[test]
     fn a_star_is_one_label() {
         let policy = Policy::parse(GOOD.as_bytes()).unwrap();
-        for host in ["mail.example.com", "MAIL.example.com.", "a.example.net", "x-1.EXAMPLE.net"] {
+        for host in [
+            "mail.example.com",
+            "MAIL.example.com.",
+            "a.example.net",
+            "x-1.EXAMPLE.net",
+        ] {
             assert!(policy.matches(host), "{host}");
         }
-        for host in ["example.com", "a.mail.example.com", "example.net", "a.b.example.net", ".example.net", ""] {
+        for host in [
+            "example.com",
+            "a.mail.example.com",
+            "example.net",
+            "a.b.example.net",
+            ".example.net",
+            "",
+        ] {
             assert!(!policy.matches(host), "{host}");
         }
     }
