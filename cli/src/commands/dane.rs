@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::ArgMatches;
 use mox_config::Ca;
-use mox_dns::{Answer, Resolver, Status, SystemResolver, host_addresses, mail_hosts};
+use mox_dns::{Answer, Status, SystemResolver, host_addresses, mail_hosts};
 use mox_smtp::Stream;
 use mox_smtp::client::{Client, Timeouts, handshake};
 use mox_tlspolicy::Trust;
@@ -127,7 +127,7 @@ async fn talk(stream: Stream) -> Result<()> {
     };
     tokio::pin!(receiving);
     tokio::select! {
-        done = &mut receiving => _ = done?,
+        done = &mut receiving => drop(done?),
         done = sending => {
             done?;
             // What was asked may still be answered.
