@@ -44,14 +44,10 @@ postlog   unix-dgram n  -       n       -       1       postlogd
 pub struct Postfix {
     master: Process,
     folder: PathBuf,
-    /// Where it offers TLS.
-    pub tls: IpAddr,
-    /// Where it does not.
-    pub plain: IpAddr,
 }
 
 impl Postfix {
-    /// Addresses, before it is started: DNS needs them.
+    /// Where it is to offer TLS, and where not, before it is started: DNS needs them.
     pub fn addresses() -> (IpAddr, IpAddr) {
         (free_ip(), free_ip())
     }
@@ -92,12 +88,7 @@ impl Postfix {
         succeed("chown", &["postfix", &text(&at("data")), &text(&at("mail"))], "")?;
         succeed("postfix", &["-c", &text(&at("config")), "check"], "")?;
         let master = Process::start("postfix", &program, &["-c", &text(&at("config")), "-d"], &at("log"))?;
-        let mut this = Self {
-            master,
-            folder,
-            tls,
-            plain,
-        };
+        let mut this = Self { master, folder };
         wait::until("Postfix to answer", wait::DEADLINE, || {
             if let Some(status) = this.master.exited()? {
                 bail!("Postfix ended with {status}:\n{}", this.master.log());
