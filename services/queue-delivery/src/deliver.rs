@@ -193,14 +193,7 @@ impl Worker {
         })
     }
 
-    async fn tell(
-        &self,
-        claims: &[Claim],
-        verdicts: &[Verdict],
-        made: &Made,
-        content: &Content,
-        tls: Vec<TlsResult>,
-    ) {
+    async fn tell(&self, claims: &[Claim], verdicts: &[Verdict], made: &Made, content: &Content, tls: Vec<TlsResult>) {
         let inner = self.inner();
         let needed = claims
             .iter()
@@ -213,24 +206,28 @@ impl Worker {
         let is_left = |(claim, verdict): (&Claim, &Verdict)| !claim.entry.tls_report && *verdict != Verdict::Abandoned;
         let teller = claims.iter().zip(verdicts).position(is_left);
         let tls = &tls;
-        let told = claims.iter().zip(verdicts).enumerate().map(|(n, (claim, verdict))| async move {
-            self.log(claim, verdict, made);
-            let random = (inner.random)() as f64 / u64::MAX as f64;
-            let hostname = &inner.outside.hostname;
-            let request = outcome::outcome(hostname, &claim.entry, claim.lease, verdict, made, content, random);
-            if let Some(mut request) = request {
-                if teller == Some(n) {
-                    request.tls_results.clone_from(tls);
+        let told = claims
+            .iter()
+            .zip(verdicts)
+            .enumerate()
+            .map(|(n, (claim, verdict))| async move {
+                self.log(claim, verdict, made);
+                let random = (inner.random)() as f64 / u64::MAX as f64;
+                let hostname = &inner.outside.hostname;
+                let request = outcome::outcome(hostname, &claim.entry, claim.lease, verdict, made, content, random);
+                if let Some(mut request) = request {
+                    if teller == Some(n) {
+                        request.tls_results.clone_from(tls);
+                    }
+                    let long = matches!(verdict, Verdict::Delivered { .. });
+                    self.complete(request, if long { TELL_DELIVERY } else { TELL_OTHER })
+                        .await;
+                    inner.leases.remove(claim.lease);
+                } else {
+                    // Not sent: if it is ours still, it can be tried again at once.
+                    self.release(claim, 0).await;
                 }
-                let long = matches!(verdict, Verdict::Delivered { .. });
-                self.complete(request, if long { TELL_DELIVERY } else { TELL_OTHER })
-                    .await;
-                inner.leases.remove(claim.lease);
-            } else {
-                // Not sent: if it is ours still, it can be tried again at once.
-                self.release(claim, 0).await;
-            }
-        });
+            });
         // Together, so that the store can keep many of them at once.
         let told = futures::stream::iter(told.collect::<Vec<_>>());
         told.buffer_unordered(TELL_AT_ONCE).collect::<Vec<()>>().await;
