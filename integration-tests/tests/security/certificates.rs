@@ -51,6 +51,9 @@ impl Authority {
         self.openssl(&format!(
             "x509 -req -in {file}.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 30 -extfile {file}.ext -out {file}.crt"
         ))?;
+        // With what it leads to, as "2 0 1" records need it.
+        let path = self.folder.join(format!("{file}.crt"));
+        fs::write(&path, [fs::read(&path)?, fs::read(self.pem())?].concat())?;
         // Postfix and mox run as other users.
         for end in ["key", "crt"] {
             let path = self.folder.join(format!("{file}.{end}"));

@@ -151,9 +151,6 @@ impl World {
         let policies = policies::serve(path, policy_ip, &policy_cert, &policies)?;
         let postfix_domains: Vec<String> = domains(To::Postfix).into_iter().collect();
         let postfix = Postfix::start(path, addresses, dns.ip, &authority, &postfix_cert, &postfix_domains)?;
-        // The chain is as it must be for 2 0 1: with the authority.
-        let chain = path.join("mox.chain.crt");
-        fs::write(&chain, [fs::read(&mox_cert.cert)?, fs::read(authority.pem())?].concat())?;
         let mut world = Self {
             sender,
             receiver,
@@ -165,7 +162,7 @@ impl World {
         world.configure_sender(&authority)?;
         world.configure_receiver(
             &mox_hosts,
-            &chain.display().to_string(),
+            &mox_cert.cert.display().to_string(),
             &mox_cert.key.display().to_string(),
             &domains(To::Mox),
         )?;
@@ -202,6 +199,8 @@ impl World {
         let server = format!("{}:53", self._dns.ip);
         self.receiver.edit_config(|config| {
             config["dns"].or_insert(table())["servers"] = list([server.clone()]);
+            // With transcripts.
+            config["package_log_levels"].or_insert(table())["smtp-in"] = value("trace");
             for (name, ip, switch) in [
                 ("tls", hosts.tls, None),
                 ("plain", hosts.plain, Some("no_starttls")),
@@ -310,7 +309,9 @@ impl World {
         let Some(header) = header else { return Ok(None) };
         // The first one is of the host that received it.
         let at = header.find("Received: ").context("the message has no Received field")?;
-        let field: String = header[at..].split('\n').take(8).collect::<Vec<_>>().join(" ");
+        let mut lines = header[at..].split('\n');
+        let first = lines.next().unwrap_or_default().to_owned();
+        let field = lines.take_while(|l| l.starts_with([' ', '\t'])).fold(first, |field, line| field + line);
         let tls = ["with ESMTPS", "with UTF8SMTPS"]
             .iter()
             .any(|with| field.contains(with));
@@ -328,11 +329,15 @@ impl World {
 
     /// Whether the host of mox that received a message was told REQUIRETLS.
     fn receiver_saw_requiretls(&self, cell: &Cell) -> Result<bool> {
-        let log = fs::read_to_string(self.sender.folder().join("mox.log"))?;
+        let log = fs::read_to_string(self.receiver.folder().join("mox.log"))?;
         let recipient = cell.recipient();
-        Ok(log
-            .lines()
-            .any(|line| line.contains("delivered") && line.contains(&recipient) && line.contains("requiretls=true")))
+        // Lines of one connection have the same cid.
+        let cid = |line: &str| line.split_whitespace().find(|w| w.starts_with("cid=")).map(str::to_owned);
+        let rcpt = log.lines().find(|l| l.contains("RCPT TO") && l.contains(&recipient));
+        let connection = rcpt.and_then(cid).context("the transcript does not have the recipient")?;
+        Ok(log.lines().any(|line| {
+            line.contains("MAIL FROM") && line.contains(" REQUIRETLS") && line.contains(&connection)
+        }))
     }
 
     /// The code with which the message waits, if it was tried.

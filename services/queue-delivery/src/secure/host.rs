@@ -62,7 +62,9 @@ impl Demands {
                     tracing::debug!(host, %error, "TLSA records can't be had, and the message does not mind");
                 }
                 Err(error) => {
-                    if error.reason == Reason::Bogus {
+                    // RFC 8460 §4.3.2.1: "no valid records were returned"; a resolver that validates answers with an
+                    // error where a signature is wrong.
+                    if matches!(error.reason, Reason::Bogus | Reason::Server(_)) {
                         let fault = Fault {
                             kind: ResultType::DnssecInvalid,
                             text: error.to_string(),
@@ -145,11 +147,14 @@ impl Demands {
     /// Takes note of a session for reports. `fault` is what was wrong with TLS as such; with the certificate, it is in
     /// the findings.
     fn report(&self, results: &Results, policy: &HostPolicy, found: &Findings, peer: Peer<'_>, fault: Option<&Fault>) {
+        // A handshake that ended for a certificate ended for one of the policies only.
+        let refused = matches!(found.dane, Some(Err(_))) || matches!(found.pkix, Some(Err(_)));
         let of = |verdict: Option<Result<(), &CertificateFault>>| match (verdict, fault) {
             (Some(Err(wrong)), _) => Err(Fault {
                 kind: wrong.result_type(),
                 text: wrong.to_string(),
             }),
+            (Some(Ok(())), _) if refused => Ok(()),
             (_, Some(fault)) => Err(fault.clone()),
             _ => Ok(()),
         };
