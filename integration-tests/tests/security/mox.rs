@@ -311,7 +311,9 @@ impl World {
         let at = header.find("Received: ").context("the message has no Received field")?;
         let mut lines = header[at..].split('\n');
         let first = lines.next().unwrap_or_default().to_owned();
-        let field = lines.take_while(|l| l.starts_with([' ', '\t'])).fold(first, |field, line| field + line);
+        let field = lines
+            .take_while(|l| l.starts_with([' ', '\t']))
+            .fold(first, |field, line| field + line);
         let tls = ["with ESMTPS", "with UTF8SMTPS"]
             .iter()
             .any(|with| field.contains(with));
@@ -332,12 +334,18 @@ impl World {
         let log = fs::read_to_string(self.receiver.folder().join("mox.log"))?;
         let recipient = cell.recipient();
         // Lines of one connection have the same cid.
-        let cid = |line: &str| line.split_whitespace().find(|w| w.starts_with("cid=")).map(str::to_owned);
+        let cid = |line: &str| {
+            line.split_whitespace()
+                .find(|w| w.starts_with("cid="))
+                .map(str::to_owned)
+        };
         let rcpt = log.lines().find(|l| l.contains("RCPT TO") && l.contains(&recipient));
-        let connection = rcpt.and_then(cid).context("the transcript does not have the recipient")?;
-        Ok(log.lines().any(|line| {
-            line.contains("MAIL FROM") && line.contains(" REQUIRETLS") && line.contains(&connection)
-        }))
+        let connection = rcpt
+            .and_then(cid)
+            .context("the transcript does not have the recipient")?;
+        Ok(log
+            .lines()
+            .any(|line| line.contains("MAIL FROM") && line.contains(" REQUIRETLS") && line.contains(&connection)))
     }
 
     /// The code with which the message waits, if it was tried.

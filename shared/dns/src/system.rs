@@ -278,11 +278,13 @@ impl SystemResolver {
     async fn ask_validated(&self, name: &str, record: RecordType) -> Result<Answer<Record>, Error> {
         match self.ask(name, record).await {
             Err(bogus) if bogus.reason == Reason::Bogus && record != RecordType::Cname => {
-                self.step_by_step(name, record).await.map_err(|error| match error.record {
-                    // Without a CNAME, or with one that is forged, the first answer stands.
-                    RecordType::Cname => bogus,
-                    _ => error,
-                })
+                self.step_by_step(name, record)
+                    .await
+                    .map_err(|error| match error.record {
+                        // Without a CNAME, or with one that is forged, the first answer stands.
+                        RecordType::Cname => bogus,
+                        _ => error,
+                    })
             }
             answer => answer,
         }
