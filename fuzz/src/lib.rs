@@ -13,6 +13,7 @@ mod smtp_command;
 mod smtp_data;
 mod smtp_reply;
 mod spf;
+mod tls_policy;
 
 pub use address::run as address;
 pub use imap_command::run as imap_command;
@@ -25,6 +26,7 @@ pub use smtp_command::run as smtp_command;
 pub use smtp_data::run as smtp_data;
 pub use smtp_reply::run as smtp_reply;
 pub use spf::run as spf;
+pub use tls_policy::run as tls_policy;
 
 #[cfg(test)]
 mod tests {
@@ -95,5 +97,10 @@ mod tests {
     #[test]
     fn smtp_bdat() {
         corpus("smtp_bdat", super::smtp_bdat);
+    }
+
+    #[test]
+    fn tls_policy() {
+        corpus("tls_policy", super::tls_policy);
     }
 }
