@@ -6,6 +6,7 @@ use std::sync::Arc;
 use mox_proto::report::v1::{TlsFailureDetails, TlsPolicyType, TlsResult, TlsResultType};
 use mox_tlspolicy::ResultType;
 use mox_tlspolicy::dane::Found;
+use mox_tlspolicy::mtasts::Policy;
 use parking_lot::Mutex;
 
 use super::Demands;
@@ -66,7 +67,7 @@ impl Results {
         let policy = TlsResult {
             recipient_domain: demands.domain.clone(),
             policy_type: TlsPolicyType::Sts.into(),
-            policy_strings: policy.map(|p| p.lines()).unwrap_or_default(),
+            policy_strings: policy.map(Policy::lines).unwrap_or_default(),
             policy_domain: demands.domain.clone(),
             mx_host_patterns: policy.map(|p| p.mx.clone()).unwrap_or_default(),
             ..TlsResult::default()

@@ -127,7 +127,7 @@ impl Connect for ToWeb {
         tokio::spawn(async move {
             let mut stream = acceptor.accept(theirs).await?;
             let mut request = [0; 4096];
-            stream.read(&mut request).await?;
+            let _ = stream.read(&mut request).await?;
             let head = format!(
                 "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n",
                 body.len()

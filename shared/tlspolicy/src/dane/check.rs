@@ -63,6 +63,9 @@ pub fn check(
     Err(fault)
 }
 
+/// What a path must satisfy besides.
+type PathCheck<'a> = dyn Fn(&VerifiedPath<'_>) -> Result<(), webpki::Error> + 'a;
+
 /// `None`: the record speaks of another certificate.
 type Verdict = Option<Result<(), CertificateFault>>;
 
@@ -152,7 +155,7 @@ impl Chain<'_> {
     fn path(
         &self,
         anchors: &[TrustAnchor<'_>],
-        through: Option<&dyn Fn(&VerifiedPath<'_>) -> Result<(), webpki::Error>>,
+        through: Option<&PathCheck<'_>>,
     ) -> Result<(), CertificateFault> {
         let wanted = self.reference.0.join(" or ");
         let fault = |e: webpki::Error| CertificateFault::from_library(&e, &wanted);

@@ -142,10 +142,8 @@ impl Fetcher {
                 Ok(Ok(stream)) => return get(stream, host, url).await,
                 Ok(Err(error)) => last = Some(error),
                 Err(_) => {
-                    last = Some(FetchError::Http(
-                        url.to_owned(),
-                        format!("{to} does not answer in time"),
-                    ))
+                    let text = format!("{to} does not answer in time");
+                    last = Some(FetchError::Http(url.to_owned(), text));
                 }
             }
         }
