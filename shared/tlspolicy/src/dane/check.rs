@@ -152,11 +152,7 @@ impl Chain<'_> {
     }
 
     /// Whether there is a valid path to one of the anchors, for one of the names.
-    fn path(
-        &self,
-        anchors: &[TrustAnchor<'_>],
-        through: Option<&PathCheck<'_>>,
-    ) -> Result<(), CertificateFault> {
+    fn path(&self, anchors: &[TrustAnchor<'_>], through: Option<&PathCheck<'_>>) -> Result<(), CertificateFault> {
         let wanted = self.reference.0.join(" or ");
         let fault = |e: webpki::Error| CertificateFault::from_library(&e, &wanted);
         let leaf = EndEntityCert::try_from(self.leaf).map_err(fault)?;
