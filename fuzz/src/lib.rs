@@ -3,10 +3,12 @@
 //! Each is run over its corpus by the tests, and over much more by `tools/fuzz`.
 
 mod address;
+mod dmarc_report;
 mod imap_command;
 mod imap_stream;
 mod message;
 mod proxy_header;
+mod report_message;
 mod signed_message;
 mod smtp_bdat;
 mod smtp_command;
@@ -14,12 +16,15 @@ mod smtp_data;
 mod smtp_reply;
 mod spf;
 mod tls_policy;
+mod tls_report;
 
 pub use address::run as address;
+pub use dmarc_report::run as dmarc_report;
 pub use imap_command::run as imap_command;
 pub use imap_stream::run as imap_stream;
 pub use message::run as message;
 pub use proxy_header::run as proxy_header;
+pub use report_message::run as report_message;
 pub use signed_message::run as signed_message;
 pub use smtp_bdat::run as smtp_bdat;
 pub use smtp_command::run as smtp_command;
@@ -27,6 +32,7 @@ pub use smtp_data::run as smtp_data;
 pub use smtp_reply::run as smtp_reply;
 pub use spf::run as spf;
 pub use tls_policy::run as tls_policy;
+pub use tls_report::run as tls_report;
 
 #[cfg(test)]
 mod tests {
@@ -102,5 +108,20 @@ mod tests {
     #[test]
     fn tls_policy() {
         corpus("tls_policy", super::tls_policy);
+    }
+
+    #[test]
+    fn dmarc_report() {
+        corpus("dmarc_report", super::dmarc_report);
+    }
+
+    #[test]
+    fn tls_report() {
+        corpus("tls_report", super::tls_report);
+    }
+
+    #[test]
+    fn report_message() {
+        corpus("report_message", super::report_message);
     }
 }

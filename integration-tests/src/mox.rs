@@ -39,6 +39,8 @@ pub struct Mox {
     config_dir: PathBuf,
     /// By `mox serve`.
     host: bool,
+    /// Hours that its clock is ahead.
+    ahead: u32,
     folder: TempDir,
 }
 
@@ -97,6 +99,7 @@ impl Mox {
             ip,
             config_dir,
             host: options.host_with_dns.is_some(),
+            ahead: 0,
             folder,
         };
         mox.edit_config(|config| {
@@ -160,6 +163,15 @@ impl Mox {
         })
     }
 
+    /// Sets its clock so many hours ahead, from the next start on.
+    pub fn set_ahead(&mut self, hours: u32) {
+        self.ahead = hours;
+    }
+
+    pub(crate) fn ahead(&self) -> u32 {
+        self.ahead
+    }
+
     /// How it is put together.
     #[must_use]
     pub fn shape(&self) -> Shape {
@@ -192,6 +204,15 @@ impl Mox {
 
     fn at(&self, port: u16) -> SocketAddr {
         SocketAddr::new(self.ip, port)
+    }
+
+    /// Where the figures of a service are.
+    #[must_use]
+    pub fn metrics(&self, service: &str) -> SocketAddr {
+        match self.shape {
+            Shape::Single => self.at(9010),
+            Shape::Pieces => self.at(pieces::metrics_port(service)),
+        }
     }
 
     /// Receiving mail.
@@ -276,7 +297,7 @@ impl Mox {
             (Shape::Single, _) if self.host => {
                 let own = self.own_program();
                 let program = if own.exists() { own } else { binary("mox")? };
-                Process::start(name, &program, &["-config", &file, "serve"], &log)?
+                Process::start_ahead(name, &program, &["-config", &file, "serve"], &log, self.ahead)?
             }
             (Shape::Single, _) => Process::start(name, &binary("mox")?, &["localserve", "-dir", &dir], &log)?,
             (Shape::Pieces, "nats") => pieces::start_nats(self.ip, &log)?,

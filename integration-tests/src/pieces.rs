@@ -52,9 +52,16 @@ pub(crate) fn write_configs(mox: &Mox) -> Result<()> {
     Ok(())
 }
 
+/// Where a service gives metrics and health.
+pub(crate) fn metrics_port(service: &str) -> u16 {
+    let place = (0..).zip(SERVICES).find(|(_, name)| *name == service);
+    METRICS_PORT + place.map_or(0, |(n, _)| n)
+}
+
 pub(crate) fn start_service(mox: &Mox, service: &str, log: &Path) -> Result<Process> {
     let config = text(&config_file(mox.config_dir(), service));
-    Process::start(service, &binary(&format!("mox-{service}"))?, &["-config", &config], log)
+    let program = binary(&format!("mox-{service}"))?;
+    Process::start_ahead(service, &program, &["-config", &config], log, mox.ahead())
 }
 
 pub(crate) fn start_nats(ip: IpAddr, log: &Path) -> Result<Process> {

@@ -63,9 +63,37 @@ impl Process {
     /// # Errors
     /// If it can't be started.
     pub fn start<S: AsRef<OsStr>>(name: &str, program: &Path, args: &[S], log: &Path) -> Result<Self> {
+        Self::start_ahead(name, program, args, log, 0)
+    }
+
+    /// As [`Process::start`], with a clock that is so many hours ahead.
+    ///
+    /// # Errors
+    /// If it can't be started, or libfaketime is missing, which moves the clock.
+    pub fn start_ahead<S: AsRef<OsStr>>(
+        name: &str,
+        program: &Path,
+        args: &[S],
+        log: &Path,
+        hours: u32,
+    ) -> Result<Self> {
         let file = File::options().create(true).append(true).open(log);
         let file = file.with_context(|| format!("opening {}", log.display()))?;
-        let child = bound(program)
+        let mut command = bound(program);
+        if hours > 0 {
+            let library = format!(
+                "/usr/lib/{}-linux-gnu/faketime/libfaketimeMT.so.1",
+                std::env::consts::ARCH
+            );
+            if !Path::new(&library).exists() {
+                bail!("{library} is missing: run tools/deps test");
+            }
+            command
+                .env("LD_PRELOAD", library)
+                .env("FAKETIME", format!("+{hours}h"))
+                .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+        }
+        let child = command
             .args(args)
             .env_remove("MOXCONF")
             .stdin(Stdio::null())

@@ -65,6 +65,7 @@ mod peers;
 mod queue_commands;
 mod queue_kills;
 mod reading;
+mod reports;
 mod searching;
 mod sendmail;
 mod special_localparts;

@@ -4,6 +4,7 @@
 //! transport by the routes of the configuration), delivers over SMTP, and tells the store what became of it: delivered,
 //! to be tried again at a time, or failed, with the notification to its sender (RFC 3464). In the same manner it calls
 //! the webhooks of accounts. Any number of these processes work the same queues.
+//! One of them at a time composes the reports about DMARC and TLS that are due (`reports`).
 //!
 //! **Owns.** Nothing durable. What it has in hand when it ends goes back to the queue, or is due again when its leases
 //! end.
@@ -30,6 +31,7 @@ mod lease;
 mod metrics;
 mod net;
 mod outcome;
+mod reports;
 mod route;
 mod schedule;
 mod secure;

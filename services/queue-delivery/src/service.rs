@@ -15,6 +15,7 @@ use crate::hooks::{self, Caller, Client, HookMetrics};
 use crate::lease::Leases;
 use crate::metrics::Metrics;
 use crate::net::{Dialer, TcpDialer, ViaDialer};
+use crate::reports::Jobs;
 use crate::secure::{Memory, Policies, SecurityMetrics};
 use crate::session::{Outside, Random};
 use crate::worker::{Inner, Worker};
@@ -50,6 +51,7 @@ pub struct Service {
     worker: Worker,
     caller: Caller,
     policies: Arc<Policies>,
+    reports: Jobs,
 }
 
 impl Service {
@@ -95,6 +97,20 @@ impl Service {
             security.clone(),
         ));
         let hostname = fixed.hostname.ascii().to_owned();
+        let name = format!(
+            "queue-delivery-{:016x}{:016x}",
+            rand::rng().random::<u64>(),
+            rand::rng().random::<u64>()
+        );
+        let reports = Jobs::new(
+            name.clone(),
+            deps.store.clone(),
+            Arc::clone(&fixed),
+            deps.config.clone(),
+            Arc::clone(&world.resolver),
+            deps.clock.clone(),
+            &mut deps.telemetry.registry.lock(),
+        );
         let mut outside = Outside::new(
             hostname,
             world.resolver,
@@ -106,11 +122,6 @@ impl Service {
         );
         outside.smtp_port = world.smtp_port;
         let metrics = Metrics::new(&mut deps.telemetry.registry.lock());
-        let name = format!(
-            "queue-delivery-{:016x}{:016x}",
-            rand::rng().random::<u64>(),
-            rand::rng().random::<u64>()
-        );
         let caller = Caller::new(hooks::Inner {
             name: name.clone(),
             store: HookServiceClient::new(deps.store.clone()),
@@ -138,6 +149,7 @@ impl Service {
             worker,
             caller,
             policies,
+            reports,
         })
     }
 
@@ -146,7 +158,13 @@ impl Service {
     /// # Errors
     /// None so far.
     pub async fn serve(self, shutdown: Shutdown) -> Result<(), Error> {
-        let work = async { tokio::join!(self.worker.run(shutdown.clone()), self.caller.run(shutdown)) };
+        let work = async {
+            tokio::join!(
+                self.worker.run(shutdown.clone()),
+                self.caller.run(shutdown.clone()),
+                self.reports.run(shutdown)
+            )
+        };
         tokio::select! {
             _ = work => {}
             () = self.policies.refresh() => {}

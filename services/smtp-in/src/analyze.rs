@@ -15,14 +15,15 @@ use mox_mailauth::results::Results;
 use mox_mailauth::{dmarc, iprev, message, organizational_domain, spf};
 use mox_message::HeaderSummary;
 use mox_proto::delivery::v1::{DmarcPolicy, DmarcResult, Validation};
+use mox_proto::report::v1::DmarcEvaluation;
 use mox_smtp::{Path, PathHost};
 use mox_spool::Message;
 use mox_types::Domain;
 use tokio::time::{Instant, timeout_at};
 
-use crate::limits;
 use crate::session::Session;
 use crate::transaction::Transaction;
+use crate::{limits, reports};
 
 /// What was found out.
 #[derive(Debug, Clone, Default)]
@@ -44,6 +45,8 @@ pub(crate) struct Findings {
     pub dmarc_policy: DmarcPolicy,
     /// The trusted sealer that says that the message passed DMARC before it was changed (RFC 8617), if it fails here.
     pub arc_sealer: String,
+    /// What is to be reported of it, if the domain in From asks for reports; without what became of it.
+    pub evaluation: Option<DmarcEvaluation>,
     /// Header fields that say so, with their line ends.
     pub header: Bytes,
 }
@@ -179,6 +182,11 @@ impl<'a> Question<'a> {
         Some(self.check(resolver, localpart, domain, deadline).await)
     }
 
+    /// The domain in MAIL FROM; "" if that is null.
+    fn reported(&self) -> &str {
+        self.mail_from.as_ref().map_or("", |(_, domain)| domain)
+    }
+
     async fn check(
         &self,
         resolver: &Arc<dyn Resolver>,
@@ -272,6 +280,13 @@ impl Found {
                 dmarc::Outcome::Fail => self.arc_sealer(question).unwrap_or_default(),
                 _ => String::new(),
             },
+            evaluation: reports::evaluation(
+                &self.verdicts,
+                question.ip,
+                envelope_domain,
+                envelope,
+                question.reported(),
+            ),
             header: self.header(question),
         }
     }

@@ -34,13 +34,17 @@ pub(crate) async fn run(session: &mut Session, transaction: &Transaction, messag
     shared.metrics.authenticated(&findings);
     let received = trace::received(session, transaction, findings.iprev_names.first().map(String::as_str));
     let looped = looped(&message, transaction);
+    let report = shared.reports.find(transaction, &findings, &message).await;
     let message = foreign::remove(&message.bytes(), &place.hostname);
     let size = (message.len() + received.len() + findings.header.len()) as u64;
     let incoming = Incoming {
         place: &place,
         shared,
         transaction,
-        envelope: envelope(session, transaction, &findings),
+        envelope: Envelope {
+            report,
+            ..envelope(session, transaction, &findings)
+        },
         findings: &findings,
         received: &received,
         size,
@@ -165,12 +169,12 @@ fn envelope(session: &Session, transaction: &Transaction, findings: &Findings) -
 }
 
 /// A message with all that is known of it.
-struct Incoming<'a> {
+pub(crate) struct Incoming<'a> {
     place: &'a Place,
     shared: &'a Shared,
-    transaction: &'a Transaction,
-    envelope: Envelope,
-    findings: &'a Findings,
+    pub transaction: &'a Transaction,
+    pub envelope: Envelope,
+    pub findings: &'a Findings,
     received: &'a str,
     size: u64,
 }
@@ -195,6 +199,7 @@ impl Incoming<'_> {
         let content = content(self.shared, message).await?;
         let mut verdicts = self.assess(&content, &recipients).await?;
         decision::ask_blocklists(self.place, session.info.remote.ip(), &mut verdicts).await;
+        self.shared.reports.evaluated(&self, &verdicts);
         let shown = verdicts.iter().find(|v| v.accept).or(verdicts.first());
         let (reason, detail) = shown.map(|v| (v.reason.clone(), v.detail.clone())).unwrap_or_default();
         let mut outcome = Outcome {

@@ -35,6 +35,7 @@ mod limits;
 mod localserve;
 mod metrics;
 mod outcome;
+mod reports;
 mod sender;
 mod session;
 mod trace;
@@ -53,6 +54,7 @@ use tokio::task::JoinSet;
 
 use crate::blocklists::Blocklists;
 use crate::metrics::Metrics;
+use crate::reports::{Recorder, Reports};
 use crate::session::{Place, Session};
 
 /// The sockets that the service listens on.
@@ -85,6 +87,8 @@ struct Shared {
     /// None in developer's mode: nobody is asked.
     resolver: Option<Arc<dyn Resolver>>,
     blocklists: Blocklists,
+    /// Reports that messages carry, and what is to be reported of messages.
+    reports: Reports,
     /// What networks send.
     rates: MessageRates,
     clock: Clock,
@@ -95,6 +99,7 @@ struct Shared {
 /// The service.
 pub struct Service {
     shared: Arc<Shared>,
+    recorder: Recorder,
     sockets: Vec<Bound>,
     limits: ConnectionLimits,
 }
@@ -120,8 +125,15 @@ impl Service {
         let rates = MessageRates::new(&limits);
         let limits = ConnectionLimits::measured(&limits, deps.service, &deps.telemetry);
         let folder = deps.spool_folder();
+        let (reports, recorder) = Reports::new(
+            deps.store.clone(),
+            !deps.static_config.no_outgoing_dmarc_reports,
+            deps.clock.clone(),
+            &deps.telemetry,
+        );
         let shared = Shared {
             store: DeliveryServiceClient::new(deps.store),
+            reports,
             spool: Budget::new(limits::SPOOL_BYTES, folder),
             resolver,
             rates,
@@ -135,6 +147,7 @@ impl Service {
         let sockets = deps.sockets.into_iter().filter(|b| KINDS.contains(&b.kind)).collect();
         Ok(Self {
             shared: Arc::new(shared),
+            recorder,
             sockets,
             limits,
         })
@@ -145,6 +158,7 @@ impl Service {
     /// # Errors
     /// If accepting connections ended before.
     pub async fn serve(self, shutdown: Shutdown) -> Result<(), Error> {
+        let recorder = tokio::spawn(self.recorder.run());
         let mut listeners = JoinSet::new();
         for bound in self.sockets {
             let place = Arc::new(Place {
@@ -167,6 +181,9 @@ impl Service {
             ended?;
         }
         shutdown.begun().await;
+        // When the last session is gone, what is still to be recorded is.
+        drop(self.shared);
+        let _ = tokio::time::timeout(limits::RECORD_TIME, recorder).await;
         Ok(())
     }
 }

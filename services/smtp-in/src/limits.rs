@@ -52,3 +52,15 @@ pub(crate) const LOCALSERVE_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 /// For all questions about the sender of one message. A client waits 10 minutes for the reply (RFC 5321 §4.5.3.2.6), and
 /// other mail does not wait for it.
 pub(crate) const AUTHENTICATION: Duration = Duration::from_secs(60);
+/// Reports that are unpacked and read at the same time: each takes up to 50 MiB meanwhile.
+pub(crate) const REPORTS: usize = 2;
+/// How long a message with a report waits for others of its kind. After that it is taken for any other message.
+pub(crate) const REPORT_WAIT: Duration = Duration::from_secs(20);
+/// Evaluations that wait to be recorded. More are left out: reports are statistics.
+pub(crate) const EVALUATIONS: usize = 10_000;
+/// Evaluations that are recorded at once, and how long one waits for others.
+pub(crate) const EVALUATIONS_AT_ONCE: usize = 500;
+/// See above.
+pub(crate) const EVALUATIONS_WAIT: Duration = Duration::from_millis(500);
+/// How long is tried to record what there is.
+pub(crate) const RECORD_TIME: Duration = Duration::from_secs(20);

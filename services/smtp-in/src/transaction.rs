@@ -5,6 +5,7 @@ use mox_mailauth::spf;
 use mox_smtp::{MailParams, Path, Reply};
 
 use crate::commands::Chunks;
+use crate::reports::Expected;
 
 /// A mail transaction (RFC 5321 §3.3).
 pub(crate) struct Transaction {
@@ -13,6 +14,8 @@ pub(crate) struct Transaction {
     pub params: MailParams,
     /// Those that were accepted, each once.
     pub rcpts: Vec<Rcpt>,
+    /// Which reports are expected at each of the addresses that were accepted.
+    pub reports: Vec<Expected>,
     /// What SPF says of MAIL FROM, once it was asked.
     pub spf: Option<spf::Verdict>,
     /// What BDAT brought so far.
@@ -67,6 +70,7 @@ impl Transaction {
             mail_from,
             params,
             rcpts: Vec::new(),
+            reports: Vec::new(),
             spf: None,
             chunks: None,
         }

@@ -8,6 +8,7 @@ mod hook;
 mod mail;
 mod policy;
 mod queue;
+mod report;
 
 use std::ops::Range;
 
@@ -18,11 +19,14 @@ pub use hook::*;
 pub use mail::*;
 pub use policy::*;
 pub use queue::*;
+pub use report::*;
 
 /// Data of accounts: `a`, account, table, …
 pub const ACCOUNT: u8 = b'a';
 /// Contents: `c`, content.
 pub const CONTENT: u8 = b'c';
+/// Reports: `d`, table, …
+pub const REPORT: u8 = b'd';
 /// Names of accounts: `n`, name.
 pub const NAME: u8 = b'n';
 /// Single records of the whole store: `g`, name.

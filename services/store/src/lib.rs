@@ -42,6 +42,7 @@ mod metrics;
 pub mod policy;
 pub mod queue;
 pub mod registry;
+pub mod report;
 mod schema;
 pub mod search;
 pub mod verify;
@@ -74,6 +75,7 @@ use crate::mail::Mail;
 use crate::policy::Policies;
 use crate::queue::{AdminApi, Queue, QueueApi, SubmitApi};
 use crate::registry::{ConfigAdminApi, ConfigApi, Registry, RegistryError};
+use crate::report::{ReportAdminApi, ReportApi, ReportJobApi, Reports};
 use crate::search::Indexer;
 
 /// The folder within the data directory.
@@ -137,6 +139,8 @@ pub struct Parts {
     pub queue: Queue,
     /// Accounts and configuration.
     pub registry: Registry,
+    /// Reports of others, and what is to be reported to others.
+    pub reports: Reports,
     /// Who is logged in.
     pub sessions: Sessions,
     /// Logging in.
@@ -230,6 +234,8 @@ impl Service {
             hostname: static_config.hostname.ascii().to_owned(),
         };
         queue.configure(settings);
+        let reports = Reports::new(db.clone(), queue.clone(), registry.clone(), millis.clone());
+        reports.register(&mut telemetry.registry.lock());
         let logins = Logins::default();
         let journal = Journal::new(db.clone(), clock.clone(), sessions.clone(), logins.clone());
         journal.restore(&registry).await?;
@@ -257,6 +263,7 @@ impl Service {
             accounts,
             queue,
             registry,
+            reports,
             sessions,
             authenticator,
             journal,
@@ -282,6 +289,7 @@ impl Service {
             accounts,
             queue,
             registry,
+            reports,
             sessions,
             authenticator,
             journal,
@@ -320,6 +328,9 @@ impl Service {
             .add_service(QueueApi::new(queue.clone()).server())
             .add_service(Policies::new(db.clone(), self.clock.clone()).server())
             .add_service(AdminApi::new(queue).server())
+            .add_service(ReportApi::server(reports.clone()))
+            .add_service(ReportJobApi::server(reports.clone()))
+            .add_service(ReportAdminApi::server(reports))
             .add_service(StoreAdmin::new(self.parts.clone()).server());
         routes.routes()
     }
@@ -341,6 +352,7 @@ impl Service {
                 maintenance::collect(&parts.db, &collector, &parts.queue, &clock),
                 parts.journal.keep(),
                 parts.junk.run(),
+                parts.reports.run(&clock),
             );
         };
         tokio::select! {

@@ -30,7 +30,7 @@ pub use fixed::*;
 pub use limits::{ServiceLimits, Tiers};
 pub use listener::*;
 pub use load::{DYNAMIC_FILE, Source, load, load_dynamic, load_static};
-pub use lookup::{Index, Lookup, Recipient};
+pub use lookup::{Index, Lookup, Recipient, ReportKinds};
 pub use problem::{ConfigError, FieldPath, Located, Problem, Step};
 pub use sendmail::Sendmail;
 pub use transport::*;

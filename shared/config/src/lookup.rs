@@ -51,9 +51,19 @@ pub struct Recipient<'a> {
 #[derive(Default)]
 pub struct Index(OnceLock<HashMap<Name, Addresses>>);
 
+/// Which reports of others are expected at an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ReportKinds {
+    /// DMARC aggregate reports about a domain.
+    pub dmarc: bool,
+    /// TLS reports about a domain, or this host.
+    pub tls: bool,
+}
+
 #[derive(Default)]
 struct Addresses {
     exact: HashMap<String, Target>,
+    reports: HashMap<String, ReportKinds>,
     catch_all: Option<Arc<str>>,
 }
 
@@ -191,6 +201,31 @@ impl Dynamic {
         }
     }
 
+    /// Which reports are expected at an address, in any of the forms that mail reaches it by.
+    #[must_use]
+    pub fn reports_to(&self, address: &Address) -> ReportKinds {
+        let whole = address.localpart.as_str();
+        let host = self.host.as_ref().filter(|h| h.hostnames.contains(&address.domain));
+        let of_host = host
+            .and_then(|h| h.tls_rpt.as_ref())
+            .is_some_and(|report| report.localpart.as_str().to_lowercase() == whole.to_lowercase());
+        let mut kinds = ReportKinds {
+            dmarc: false,
+            tls: of_host,
+        };
+        if let Some(domain) = self.domains.get(&address.domain) {
+            let index = self.index.0.get_or_init(|| self.build_index());
+            let reports = index.get(&address.domain).map(|addresses| &addresses.reports);
+            let base = without_extra(domain, whole);
+            let found = reports.and_then(|r| r.get(&key(domain, whole)).or_else(|| r.get(&key(domain, base))));
+            if let Some(found) = found {
+                kinds.dmarc |= found.dmarc;
+                kinds.tls |= found.tls;
+            }
+        }
+        kinds
+    }
+
     /// Who receives mail for `postmaster`, without a domain (RFC 5321 §4.1.1.3).
     #[must_use]
     pub fn postmaster(&self) -> Lookup<'_> {
@@ -212,24 +247,6 @@ impl Dynamic {
         };
         self.reported(&postmaster.account, &postmaster.mailbox, address)
             .unwrap_or(Lookup::UnknownAddress)
-    }
-
-    /// Whether reports about TLS are to be sent to an address, as a lookup answers it: about a domain, or about this host.
-    #[must_use]
-    pub fn takes_tls_reports(&self, address: &Address) -> bool {
-        let same =
-            |localpart: &Localpart| localpart.as_str().to_lowercase() == address.localpart.as_str().to_lowercase();
-        let of_domain = self.domains.iter().any(|(name, domain)| {
-            let reports = domain.tlsrpt.iter();
-            reports
-                .filter(|r| r.domain.as_ref().unwrap_or(name) == &address.domain)
-                .any(|r| same(&r.localpart))
-        });
-        let host = self.host.as_ref().filter(|h| h.hostnames.contains(&address.domain));
-        of_domain
-            || host
-                .and_then(|h| h.tls_rpt.as_ref())
-                .is_some_and(|t| same(&t.localpart))
     }
 
     /// The addresses of an account, catch-alls left out.
@@ -347,6 +364,11 @@ impl Dynamic {
                 let at = at.as_ref().unwrap_or(name);
                 let Some(domain) = self.domains.get(at) else { continue };
                 let addresses = index.entry(at.clone()).or_default();
+                let kinds = addresses.reports.entry(key(domain, localpart.as_str())).or_default();
+                match kind {
+                    Kind::Dmarc => kinds.dmarc = true,
+                    Kind::Tls => kinds.tls = true,
+                }
                 let target = Target::Report(name.clone(), kind);
                 addresses.exact.entry(key(domain, localpart.as_str())).or_insert(target);
             }
@@ -463,9 +485,25 @@ mod tests {
     #[test]
     fn addresses_of_tls_reports_are_known() {
         let config = config(&STATIC.replace("localpart = \"tls\"", "localpart = \"TLS\""));
-        let takes = |address: &str| config.takes_tls_reports(&address.parse().unwrap());
+        let takes = |address: &str| config.reports_to(&address.parse().unwrap()).tls;
         assert!(takes("tls@mail.example.org") && takes("reports@example.org"));
         assert!(!takes("tls@example.org") && !takes("dmarc@example.org") && !takes("reports@case.example"));
+    }
+
+    #[test]
+    fn reports_are_expected_where_they_are_configured_to_arrive() {
+        let config = config(STATIC);
+        for (address, dmarc, tls) in [
+            ("dmarc@example.org", true, false),
+            ("DMARC+x@Example.org", true, false),
+            ("jane@example.org", false, false),
+            ("dmarc@case.example", false, false),
+            ("tls@mail.example.org", false, true),
+            ("postmaster@mail.example.org", false, false),
+        ] {
+            let kinds = config.reports_to(&address.parse().unwrap());
+            assert_eq!(kinds, ReportKinds { dmarc, tls }, "{address}");
+        }
     }
 
     #[test]

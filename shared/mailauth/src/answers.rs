@@ -41,6 +41,8 @@ type Table = HashMap<Box<str>, Entry>;
 #[derive(Default)]
 struct Entry {
     answer: Option<(Txt, Status)>,
+    /// Of a policy for DMARC: see [`crate::dmarc::Verdict::interval`].
+    interval: u32,
     wanted: bool,
 }
 
@@ -95,6 +97,11 @@ impl Answers {
         }
     }
 
+    /// How often the policy at a name asks for reports.
+    pub(crate) fn interval(&self, name: &str) -> u32 {
+        self.table().get(&*name.to_fqdn()).map_or(0, |entry| entry.interval)
+    }
+
     /// Asks what came up. True if there are new answers, so that verifying again is worthwhile.
     pub(crate) async fn ask(&self) -> bool {
         let wanted: Vec<Box<str>> = {
@@ -111,19 +118,30 @@ impl Answers {
         for name in wanted {
             let (resolver, deadline) = (Arc::clone(&self.resolver), self.deadline);
             questions.spawn(async move {
+                let mut interval = 0;
                 let answer = match timeout_at(deadline, resolver.txt(&name)).await {
-                    Ok(Ok(answer)) => (read(&name, &answer.records), answer.status),
+                    Ok(Ok(answer)) => {
+                        interval = answer
+                            .records
+                            .iter()
+                            .map(|text| crate::dmarc::interval(text))
+                            .max()
+                            .unwrap_or(0);
+                        (read(&name, &answer.records), answer.status)
+                    }
                     Ok(Err(error)) if error.is_temporary() => (Txt::Error(temporary(&error.to_string())), error.status),
                     Ok(Err(error)) => (Txt::Error(not_found(error.reason == Reason::NoName)), error.status),
                     Err(_) => (Txt::Error(temporary("no answer in time")), Status::Indeterminate),
                 };
-                (name, answer)
+                (name, answer, interval)
             });
         }
         let any = !questions.is_empty();
         while let Some(answered) = questions.join_next().await {
-            if let Ok((name, answer)) = answered {
-                self.table().entry(name).or_default().answer = Some(answer);
+            if let Ok((name, answer, interval)) = answered {
+                let mut table = self.table();
+                let entry = table.entry(name).or_default();
+                (entry.answer, entry.interval) = (Some(answer), interval);
             }
         }
         any

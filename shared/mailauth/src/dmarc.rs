@@ -5,7 +5,8 @@ use std::sync::Arc;
 use mail_auth::common::parse::TxtRecordParser as _;
 use mail_auth::common::resolver::ToFqdn as _;
 use mail_auth::dmarc::verify::DmarcParameters;
-use mail_auth::dmarc::{Dmarc, Policy as PolicyTag, Psd};
+pub use mail_auth::dmarc::{Alignment, Policy as PolicyTag};
+use mail_auth::dmarc::{Dmarc, Psd, URI};
 use mail_auth::{AuthenticatedMessage, DkimOutput, DmarcOutput, DmarcResult, SpfOutput, SpfResult};
 use mox_dns::{Error as DnsError, Resolver, Status};
 
@@ -83,6 +84,8 @@ pub struct Verdict {
     pub dkim_aligned: bool,
     /// The policy.
     pub record: Option<Arc<Dmarc>>,
+    /// Seconds between reports that the domain asks for (`ri` of RFC 7489, which RFC 9989 dropped); 0 if it does not say.
+    pub interval: u32,
     /// Of the policy.
     pub status: Status,
 }
@@ -186,10 +189,19 @@ async fn verdict(answers: &Answers, output: &DmarcOutput) -> Verdict {
         },
         spf_aligned: *output.spf_result() == DmarcResult::Pass,
         dkim_aligned: *output.dkim_result() == DmarcResult::Pass,
+        interval: place.map_or(0, |name| answers.interval(name)),
         record,
         status: answers.status(names),
         domain,
     }
+}
+
+/// `ri` in the text of a record; 0 if it has none.
+pub(crate) fn interval(text: &[u8]) -> u32 {
+    let text = String::from_utf8_lossy(text);
+    let tags = text.split(';').filter_map(|tag| tag.split_once('='));
+    let mut found = tags.filter(|(name, _)| name.trim() == "ri");
+    found.find_map(|(_, value)| value.trim().parse().ok()).unwrap_or(0)
 }
 
 /// The policy that applies to a domain.
@@ -269,19 +281,82 @@ pub async fn check_report_addresses(resolver: &dyn Resolver, domain: &str) -> Re
     Ok(checked)
 }
 
+/// An address that a policy wants aggregate reports sent to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReportDestination {
+    /// As in the record, without "mailto:".
+    pub address: String,
+    /// Octets of a report that it takes; 0 is any.
+    pub max_size: u64,
+    /// It agrees to get them.
+    pub agrees: bool,
+}
+
+/// Where the aggregate reports about a policy are to be sent (RFC 9990 §4).
+///
+/// # Errors
+/// If DNS could not be asked.
+pub async fn report_destinations(
+    resolver: &dyn Resolver,
+    published: &Published,
+) -> Result<Vec<ReportDestination>, DnsError> {
+    let mut destinations: Vec<ReportDestination> = Vec::new();
+    let host_of = |address: &str| address.rsplit_once('@').map(|(_, host)| host.to_owned());
+    for uri in published.record.rua().iter().take(REPORT_ADDRESSES) {
+        let Some(host) = host_of(uri.uri()) else { continue };
+        // The domain of the address can have it another way, but not name others.
+        let (agrees, instead) = match consent(resolver, &published.domain, &host).await? {
+            None => (false, Vec::new()),
+            Some(instead) => (true, instead),
+        };
+        let same = |uri: &&URI| host_of(uri.uri()).is_some_and(|h| h.eq_ignore_ascii_case(&host));
+        let mut uris: Vec<&URI> = instead.iter().filter(same).take(REPORT_ADDRESSES).collect();
+        if uris.is_empty() {
+            uris.push(uri);
+        }
+        for uri in uris {
+            let found = ReportDestination {
+                address: uri.uri().to_owned(),
+                max_size: uri.max_size() as u64,
+                agrees,
+            };
+            if destinations.len() < REPORT_ADDRESSES && !destinations.contains(&found) {
+                destinations.push(found);
+            }
+        }
+    }
+    Ok(destinations)
+}
+
 /// Most addresses of a policy that are looked at.
 const REPORT_ADDRESSES: usize = 20;
 
 /// Whether a domain agrees to get reports about another's (RFC 9990 §4). Within one organization nobody is asked.
 async fn agrees(resolver: &dyn Resolver, policy_domain: &str, host: &str) -> Result<bool, DnsError> {
+    Ok(consent(resolver, policy_domain, host).await?.is_some())
+}
+
+/// That a domain agrees, and the addresses that it names instead; None if it does not agree.
+async fn consent(resolver: &dyn Resolver, policy_domain: &str, host: &str) -> Result<Option<Vec<URI>>, DnsError> {
     let organization = |domain: &str| crate::organizational_domain(domain);
     if organization(policy_domain) == organization(host) {
-        return Ok(true);
+        return Ok(Some(Vec::new()));
     }
     let name = format!("{policy_domain}._report._dmarc.{}", host.trim_end_matches('.'));
     match resolver.txt(&name).await {
-        Ok(answer) => Ok(answer.records.iter().any(|text| text.starts_with(b"v=DMARC1"))),
-        Err(error) if error.is_not_found() => Ok(false),
+        Ok(answer) => {
+            let mut records = answer
+                .records
+                .iter()
+                .filter(|text| text.starts_with(b"v=DMARC1"))
+                .peekable();
+            if records.peek().is_none() {
+                return Ok(None);
+            }
+            let parsed = records.filter_map(|text| Dmarc::parse(text).ok());
+            Ok(Some(parsed.flat_map(|record| record.rua).collect()))
+        }
+        Err(error) if error.is_not_found() => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -289,6 +364,37 @@ async fn agrees(resolver: &dyn Resolver, policy_domain: &str, host: &str) -> Res
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn destinations_of_reports_agree_and_choose() {
+        let zone = "_dmarc.example.org. TXT v=DMARC1; p=none; rua=mailto:a@sub.example.org, mailto:b@far.example!10m,mailto:c@no.example,mailto:d@other.example\n\
+                    example.org._report._dmarc.far.example. TXT v=DMARC1;\n\
+                    example.org._report._dmarc.no.example. TXT nonsense\n\
+                    example.org._report._dmarc.other.example. TXT v=DMARC1; rua=mailto:e@other.example,mailto:f@victim.example\n";
+        let resolver = mox_dns::ZoneResolver::parse(zone).unwrap();
+        let published = lookup(&resolver, "example.org").await.unwrap().unwrap();
+        let found = report_destinations(&resolver, &published).await.unwrap();
+        let found: Vec<_> = found
+            .iter()
+            .map(|d| (d.address.as_str(), d.max_size, d.agrees))
+            .collect();
+        assert_eq!(
+            found,
+            [
+                ("a@sub.example.org", 0, true),
+                ("b@far.example", 10 << 20, true),
+                ("c@no.example", 0, false),
+                ("e@other.example", 0, true),
+            ]
+        );
+    }
+
+    #[test]
+    fn intervals_are_read() {
+        assert_eq!(interval(b"v=DMARC1; p=none; ri = 3600 ;rua=x"), 3600);
+        assert_eq!(interval(b"v=DMARC1; ri=often"), 0);
+        assert_eq!(interval(b"v=DMARC1; prix=5"), 0);
+    }
 
     #[test]
     fn policies_are_looked_for_upwards() {

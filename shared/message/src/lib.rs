@@ -46,4 +46,4 @@ pub use fields::{Field, Headers, header_end, headers, unfold};
 pub use params::parameter;
 pub use subject::base_subject;
 pub use summary::{HeaderSummary, NamedAddress, parse_addresses, parse_date, sent_day};
-pub use text::{decode_part, decode_part_start, decoded_body, decoded_size, decoded_text};
+pub use text::{decode_octets, decode_part, decode_part_start, decoded_body, decoded_size, decoded_text};

@@ -96,6 +96,23 @@ pub fn decoded_size(message: &[u8], part: &Part) -> u64 {
     size + bytes.len() as u64
 }
 
+/// The octets of one part of a message's structure, whose offsets must be those of `message`; None if they are more than
+/// `max` when decoded.
+#[must_use]
+pub fn decode_octets(message: &[u8], part: &Part, max: usize) -> Option<Vec<u8>> {
+    let (start, end) = range(message, 0, part);
+    let mut octets = Vec::new();
+    let mut decoder = Decoder::new(Encoding::from_name(&part.encoding));
+    for chunk in message[start..end].chunks(STEP) {
+        decoder.feed(chunk, &mut octets);
+        if octets.len() > max {
+            return None;
+        }
+    }
+    decoder.finish(&mut octets);
+    Some(octets).filter(|octets| octets.len() <= max)
+}
+
 fn charset_label(part: &Part) -> String {
     params::parameter(&part.parameters, "charset").unwrap_or_default()
 }

@@ -13,6 +13,7 @@ use mox_smtp::{RcptParams, Reply};
 use tonic::Status;
 
 use crate::localserve::Special;
+use crate::reports::Expected;
 use crate::session::{Session, Stop};
 use crate::transaction::{Account, List, Rcpt, Who};
 use crate::{Shared, deliver, limits, sender};
@@ -21,8 +22,8 @@ use crate::{Shared, deliver, limits, sender};
 #[derive(Default)]
 struct Found {
     who: Option<Who>,
-    /// Reports about TLS arrive there, also those that say that it does not work.
-    is_tls_report: bool,
+    /// Reports that arrive there; of TLS also those that say that it does not work.
+    reports: Expected,
     /// No mail for it now.
     refused: Option<Reply>,
 }
@@ -102,7 +103,7 @@ async fn accept(session: &mut Session, found: Found, rcpt_to: &str, params: &Rcp
     };
     let (others, is_null) = (!transaction.rcpts.is_empty(), transaction.mail_from.is_none());
     let copies = transaction.copies();
-    if session.place.listener.smtp.require_starttls && session.info.tls.is_none() && !found.is_tls_report {
+    if session.place.listener.smtp.require_starttls && session.info.tls.is_none() && !found.reports.tls {
         // RFC 8460 §3: reports about failing TLS must arrive without.
         return Reply::new(530, (7, 0), "say STARTTLS first");
     }
@@ -123,6 +124,7 @@ async fn accept(session: &mut Session, found: Found, rcpt_to: &str, params: &Rcp
         return too_many("too many members of lists together");
     }
     if let Some(transaction) = &mut session.transaction {
+        transaction.reports.push(found.reports);
         transaction.add(Rcpt {
             rcpt_to: rcpt_to.to_owned(),
             notify: params.notify.map(|n| n.to_string()).unwrap_or_default(),
@@ -152,7 +154,10 @@ async fn resolve(shared: &Shared, address: &str) -> Result<Found, Reply> {
         .await
         .map_err(|status| deliver::reply_to(&status))?;
     let mut found = Found {
-        is_tls_report: answer.tls_reports,
+        reports: Expected {
+            dmarc: answer.dmarc_reports,
+            tls: answer.tls_reports,
+        },
         ..Found::default()
     };
     match answer.kind() {

@@ -179,8 +179,11 @@ impl Client {
             }
         });
         let telemetry = Telemetry::detached();
+        let (reports, recorder) = Reports::new(channel.clone(), true, clock.clone(), &telemetry);
+        tokio::spawn(recorder.run());
         let shared = Shared {
             store: DeliveryServiceClient::new(channel),
+            reports,
             config: Arc::new(config),
             cids: ConfigWatch::fixed(mox_config::Dynamic::default()),
             spool: Budget::new(10_000_000, std::env::temp_dir()),

@@ -78,6 +78,8 @@ impl Delivery {
         let message_id = mox_webhook::message_id(&bytes);
         let read = ingest(bytes.clone()).await?;
         let digest = digest_of(read.facts.message_id.as_deref(), &bytes);
+        let millis = self.accounts.now().saturating_mul(1000);
+        let report = crate::report::arrived(&self.registry.current(), &request, millis);
         let envelope = request.envelope.unwrap_or_default();
         let notice = Notice {
             mail_from: envelope.mail_from.clone(),
@@ -170,10 +172,11 @@ impl Delivery {
         let telling = deliveries.iter().any(|d| d.told.is_some());
         let besides = self.notification(&notice, &bytes).await?;
         let notifies = besides.is_some();
-        let op = ops::Deliver {
-            deliveries,
-            besides: besides.unwrap_or_default(),
-        };
+        let mut besides = besides.unwrap_or_default();
+        if let Some((key, recorded)) = report {
+            besides.put(key, recorded);
+        }
+        let op = ops::Deliver { deliveries, besides };
         let kept = match self.accounts.submit_many(&op.accounts(), Some(key), op).await {
             Err(AccountError::Contended) => return Ok(None),
             kept => kept?,

@@ -54,11 +54,13 @@ impl Delivery {
                 recipient.account
             )));
         };
+        let reports = committed.dynamic.reports_to(&recipient.address);
         let mut answer = api::LookupRecipientResponse {
             account_id: id.to_bytes(),
             account: recipient.account.to_owned(),
             canonical_address: recipient.address.to_string(),
-            tls_reports: committed.dynamic.takes_tls_reports(&recipient.address),
+            dmarc_reports: reports.dmarc,
+            tls_reports: reports.tls,
             ..kind(Kind::Account)
         };
         match recipient.destination.map(|d| d.smtp_error.as_str()) {

@@ -141,6 +141,7 @@ impl Queue {
             Outcome::Failed | Outcome::Retry => {}
         }
         let entry = after(&stored, request, now);
+        let is_report = entry.dmarc_report || entry.tls_report;
         let mut suppressing = false;
         let event = match outcome {
             Outcome::Delivered => {
@@ -162,7 +163,9 @@ impl Queue {
             }
             _ => {
                 self.leave(&mut commit, &stored, &entry, Reason::Failed, now)?;
-                if let Some(result) = &request.result {
+                if let Some(result) = &request.result
+                    && !is_report
+                {
                     suppressing = self.suppress_failed(&mut commit, &entry, result, now).await?;
                 }
                 Event::Failed
@@ -174,6 +177,7 @@ impl Queue {
             suppressing,
         };
         let told = self.follow(&mut commit, &happened).await?;
+        crate::report::on_outcome(&mut commit, &stored.entry, request, now);
         commit.set_frees();
         Ok(Consequence {
             commit,

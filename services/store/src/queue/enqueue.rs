@@ -48,12 +48,12 @@ fn check(holds: bool, what: &str) -> Result<(), QueueError> {
     }
 }
 
-fn address(text: &str, what: &str) -> Result<Address, QueueError> {
+pub(super) fn address(text: &str, what: &str) -> Result<Address, QueueError> {
     text.parse().map_err(|e| QueueError::Invalid(format!("{what}: {e}")))
 }
 
 /// The beginning of a text.
-fn shortened(text: &str) -> String {
+pub(super) fn shortened(text: &str) -> String {
     text[..text.floor_char_boundary(TEXT_MAX)].to_owned()
 }
 

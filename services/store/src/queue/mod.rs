@@ -34,6 +34,7 @@ mod notices;
 mod outcome;
 mod record;
 mod remove;
+mod reports;
 mod retired;
 mod service;
 mod submit;

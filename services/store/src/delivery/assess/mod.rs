@@ -11,6 +11,7 @@ mod domain_policy;
 mod known;
 mod letter;
 mod rejects;
+mod report;
 mod reputation;
 mod rulesets;
 mod strangers;
@@ -136,7 +137,9 @@ impl Delivery {
         if let Some(verdict) = domain_policy::refuses(case, draft) {
             return Ok(verdict);
         }
-        // Reports are recognized here.
+        if let Some(reason) = report::recognized(case) {
+            return Ok(draft.accept_for(reason, "a report where such are expected"));
+        }
         if let Some(verdict) = authentication::refuses(case) {
             return Ok(verdict);
         }
