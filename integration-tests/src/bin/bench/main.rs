@@ -13,6 +13,7 @@ mod imap;
 mod load;
 mod postfix;
 mod push;
+mod queue;
 mod receive;
 mod table;
 
@@ -81,6 +82,15 @@ enum What {
         /// How many.
         #[arg(default_value_t = 75_000)]
         count: usize,
+    },
+    /// Delivering what is in the queue, beside Postfix; and a long queue, unless 0. Takes minutes.
+    Queue {
+        /// Messages to deliver.
+        #[arg(default_value_t = 10_000)]
+        count: usize,
+        /// Entries of the long queue.
+        #[arg(default_value_t = 1_000_000)]
+        long: usize,
     },
     /// Many connections idle. Takes minutes.
     Crowd {
@@ -156,6 +166,16 @@ fn tables(arguments: &Arguments, bar: &ProgressBar) -> Result<Vec<Table>> {
         }
         Some(What::Growth { count }) => vec![growth::measure(count, arguments.rounds, &at)?],
         Some(What::Push { count }) => vec![push::measure(count, &at)?],
+        Some(What::Queue { count, long }) => {
+            let mut tables = Vec::new();
+            if count > 0 {
+                tables.push(queue::deliver(count, arguments.rounds, !arguments.without_postfix, &at)?);
+            }
+            if long > 0 {
+                tables.push(queue::long(long, &at)?);
+            }
+            tables
+        }
         Some(What::Crowd { count }) => vec![crowd::measure(count, &at)?],
         Some(What::Abuse) => vec![abuse::measure(&at)?],
     })

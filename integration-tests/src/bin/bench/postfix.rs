@@ -43,17 +43,45 @@ scache    unix  -       -       n       -       1       scache
 postlog   unix-dgram n  -       n       -       1       postlogd
 ";
 
+/// What a relay has besides.
+const RELAYING: &str = "
+smtp      unix  -       -       n       -       -       smtp
+relay     unix  -       -       n       -       -       smtp
+";
+
+/// Who sends by way of a relay.
+pub(crate) const SENDER: &str = "bench@bench.example";
+
 /// A running instance.
 pub(crate) struct Postfix {
     // Before the folder, so that it is stopped when the folder is removed.
     master: Process,
     address: SocketAddr,
     maildir: PathBuf,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Postfix {
+    /// One that delivers to a maildir.
     pub(crate) fn start() -> Result<Self> {
+        Self::start_as(main_cf, MASTER)
+    }
+
+    /// One that takes messages for everybody, holds them, and has another host to deliver them to.
+    pub(crate) fn start_relay(host: SocketAddr) -> Result<Self> {
+        let main = |folder: &Path| {
+            let host = format!("[{}]:{}", host.ip(), host.port());
+            format!(
+                "{}relayhost = {host}\n\
+                 smtpd_relay_restrictions = permit_mynetworks, reject\n\
+                 smtpd_client_restrictions = check_client_access static:HOLD\n",
+                main_cf(folder)
+            )
+        };
+        Self::start_as(main, &format!("{}{RELAYING}", MASTER.trim_start()))
+    }
+
+    fn start_as(main: impl Fn(&Path) -> String, services: &str) -> Result<Self> {
         ensure!(
             rustix::process::geteuid().is_root(),
             "Postfix only runs as root: use sudo, or --without-postfix"
@@ -70,8 +98,8 @@ impl Postfix {
             fs::create_dir(at(name))?;
         }
         let address = SocketAddr::new(free_ip(), PORT);
-        fs::write(at("config/main.cf"), main_cf(folder.path()))?;
-        fs::write(at("config/master.cf"), MASTER.replace("ADDRESS", &address.to_string()))?;
+        fs::write(at("config/main.cf"), main(folder.path()))?;
+        fs::write(at("config/master.cf"), services.replace("ADDRESS", &address.to_string()))?;
         succeed("chown", &["postfix", &text(&at("data")), &text(&at("mail"))], "")?;
         let config = text(&at("config"));
         // Makes the folders of the queue.
@@ -90,7 +118,7 @@ impl Postfix {
             master,
             address,
             maildir: at("mail").join("bench/new"),
-            _folder: folder,
+            folder,
         })
     }
 
@@ -114,6 +142,19 @@ impl Postfix {
             Ok(Some(()))
         })?;
         Ok(rate)
+    }
+
+    /// Where it receives mail.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Lets go what it holds.
+    pub(crate) fn release(&self) -> Result<()> {
+        let config = text(&self.folder.path().join("config"));
+        succeed("postsuper", &["-c", &config, "-H", "ALL"], "")?;
+        succeed("postqueue", &["-c", &config, "-f"], "")?;
+        Ok(())
     }
 
     /// How many messages are in the maildir, which is not there before the first.
