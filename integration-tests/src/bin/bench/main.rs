@@ -169,7 +169,12 @@ fn tables(arguments: &Arguments, bar: &ProgressBar) -> Result<Vec<Table>> {
         Some(What::Queue { count, long }) => {
             let mut tables = Vec::new();
             if count > 0 {
-                tables.push(queue::deliver(count, arguments.rounds, !arguments.without_postfix, &at)?);
+                tables.push(queue::deliver(
+                    count,
+                    arguments.rounds,
+                    !arguments.without_postfix,
+                    &at,
+                )?);
             }
             if long > 0 {
                 tables.push(queue::long(long, &at)?);

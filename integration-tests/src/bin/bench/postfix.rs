@@ -99,7 +99,10 @@ impl Postfix {
         }
         let address = SocketAddr::new(free_ip(), PORT);
         fs::write(at("config/main.cf"), main(folder.path()))?;
-        fs::write(at("config/master.cf"), services.replace("ADDRESS", &address.to_string()))?;
+        fs::write(
+            at("config/master.cf"),
+            services.replace("ADDRESS", &address.to_string()),
+        )?;
         succeed("chown", &["postfix", &text(&at("data")), &text(&at("mail"))], "")?;
         let config = text(&at("config"));
         // Makes the folders of the queue.

@@ -155,11 +155,19 @@ pub(crate) fn long(count: usize, step: &dyn Fn(&str)) -> Result<Table> {
     let last = count - 1;
     let one = format!("u{}-x@d{}.example", last / DOMAINS, last % DOMAINS);
     rows.push(page("list a page, ms", &[], 100)?);
-    rows.push(page("the same, ascending by submission", &["-sort", "queued", "-asc"], 100)?);
+    rows.push(page(
+        "the same, ascending by submission",
+        &["-sort", "queued", "-asc"],
+        100,
+    )?);
     rows.push(page("of an account", &["-account", "mox"], 100)?);
     rows.push(page("to a domain", &["-to", "@d7.example"], 100.min(count / DOMAINS))?);
     rows.push(page("to an address", &["-to", &one], 1)?);
-    rows.push(page("from an address, on hold", &["-from", USER, "-hold", "true"], 100)?);
+    rows.push(page(
+        "from an address, on hold",
+        &["-from", USER, "-hold", "true"],
+        100,
+    )?);
     rows.push(page("by times, none matches", &["-submitted", "<-1h"], 0)?);
     rows.push(page("by times of the next attempt", &["-nextattempt", "<1h"], 100)?);
     rows.push(page("not on hold, none matches", &["-hold", "false"], 0)?);
