@@ -13,7 +13,8 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode, LogLevel,
+    BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType,
+    DBRecoveryMode, LogLevel, LruCacheOptions,
 };
 
 use super::committer::{CommitQueue, Committer};
@@ -43,6 +44,10 @@ const BLOB_FILE_BYTES: u64 = 64 << 20;
 const INLINE_ROWS: usize = 128;
 /// Most keys that are read on the caller's thread.
 const INLINE_KEYS: usize = 64;
+
+/// The cache has 2 to this many parts with a lock each: few, for the few threads that read, as each can hold no block that
+/// is larger than it.
+const CACHE_SHARD_BITS: i32 = 3;
 
 /// How to open the database.
 #[derive(Debug, Clone)]
@@ -222,7 +227,10 @@ fn end_process(error: &str) {
 }
 
 fn open_database(path: &Path, options: &Options) -> Result<DB, rocksdb::Error> {
-    let cache = Cache::new_lru_cache(options.cache_bytes);
+    let mut sizes = LruCacheOptions::default();
+    sizes.set_capacity(options.cache_bytes);
+    sizes.set_num_shard_bits(CACHE_SHARD_BITS);
+    let cache = Cache::new_lru_cache_opts(&sizes);
     let mut all = rocksdb::Options::default();
     all.create_if_missing(true);
     all.create_missing_column_families(true);
@@ -273,7 +281,12 @@ fn tune(family: &mut rocksdb::Options, options: &Options, cache: &Cache) {
     table.set_format_version(6);
     table.set_bloom_filter(10.0, false);
     table.set_optimize_filters_for_memory(true);
-    // Indices and filters count as cache, so that memory stays bounded however much is kept.
+    // Indices and filters count as cache, so that memory stays bounded however much is kept. In parts, as a block that
+    // is larger than its share of the cache is read again, whole, by each look-up.
+    table.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
+    table.set_partition_filters(true);
+    table.set_metadata_block_size(8 << 10);
+    table.set_pin_top_level_index_and_filter(true);
     table.set_cache_index_and_filter_blocks(true);
     table.set_cache_index_and_filter_blocks_with_high_priority(true);
     table.set_pin_l0_filter_and_index_blocks_in_cache(true);
