@@ -4,7 +4,7 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use mox_integration_tests::{Messages, Mox, Options, Shape, Sink, USER, free_ip, wait};
 
 use crate::load::median;
@@ -200,15 +200,19 @@ pub(crate) fn long(count: usize, step: &dyn Fn(&str)) -> Result<Table> {
     }
     let what = "from 250 to a new message to its delivery: claimed among all, ms";
     rows.push(Row::figure(what, median(through), 1).under(PAGE_MILLIS));
-    // All are due at once: claims of pages, each among what is left.
+    // All become due: claims of pages, each among what is left, while the rest changes.
     let before = sink.count();
-    let some = (count / 20).max(1);
+    let some = (count / 20).div_ceil(RECIPIENTS);
     let begin = Instant::now();
-    mox.command(&["queue", "schedule", "-now", "0"])
-        .context("making all due")?;
-    let due = begin.elapsed();
-    wait_for(&sink, before + some.div_ceil(RECIPIENTS))?;
-    rows.push(Row::seconds("all made due, s", due));
+    let taken = std::thread::scope(|scope| {
+        // With many entries it is given up before all are due, which does not matter here.
+        scope.spawn(|| mox.try_command(&["queue", "schedule", "-now", "0"], ""));
+        wait_for(&sink, before + some).map(|()| begin.elapsed())
+    })?;
+    rows.push(Row::rate(
+        "delivered/s while all become due",
+        some as f64 / taken.as_secs_f64(),
+    ));
     peak = peak.max(mib(&mut mox)?);
     rows.push(Row::figure("resident memory at most, MiB", peak, 1).under(300.0));
     Ok(Table {
