@@ -15,7 +15,7 @@ use crate::content::Content;
 use crate::idle::{Session, Use};
 use crate::route::Destination;
 use crate::secure::Results;
-use crate::session::Outside;
+use crate::session::{Outside, Room};
 use crate::verdict::{Failure, Verdict};
 
 /// Addresses that are tried in one attempt.
@@ -168,15 +168,40 @@ impl Attempt<'_> {
                     continue;
                 }
             };
+            let shared = plan.is_shared(host);
+            let mut busy = false;
             for address in addresses {
                 if self.dialed.len() == ADDRESSES_MAX {
                     break;
                 }
-                self.dialed.push(address.to_string());
                 self.remote_host.clone_from(host);
+                let mut place = None;
+                while place.is_none() {
+                    match self
+                        .outside
+                        .room(host, address, shared.then_some(what.requiretls))
+                        .await
+                    {
+                        None => break,
+                        Some(Room::Place(free)) => place = Some(free),
+                        // The host may no longer want to wait, which says nothing about the message.
+                        Some(Room::Session(session)) => {
+                            self.dialed.push(address.to_string());
+                            if let Step::Done = self.transactions(session, &what).await {
+                                return Ok(());
+                            }
+                            self.dialed.pop();
+                        }
+                    }
+                }
+                let Some(place) = place else {
+                    busy = true;
+                    continue;
+                };
+                self.dialed.push(address.to_string());
                 let step = match plan.open(self.outside, host, address).await {
                     Ok(client) => {
-                        let session = Session::new(client, host.clone(), address);
+                        let session = Session::new(client, host.clone(), address, place, shared);
                         self.transactions(session, &what).await
                     }
                     Err(failure) => Step::Another(failure),
@@ -188,6 +213,11 @@ impl Attempt<'_> {
                         last = Some(worse(last, failure));
                     }
                 }
+            }
+            // The next ones are for when this one does not work (RFC 5321 §5.1), which nobody has seen.
+            if busy {
+                self.rest(&Verdict::Busy);
+                return Ok(());
             }
         }
         Err(last.unwrap_or_else(|| Failure::ours(false, (4, 4), "there is no host to deliver to")))

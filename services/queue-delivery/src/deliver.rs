@@ -28,6 +28,9 @@ const TELL_PAUSE: Duration = Duration::from_millis(200);
 const TELL_PAUSE_MAX: Duration = Duration::from_secs(5);
 /// Outcomes of one group that are told at the same time.
 const TELL_AT_ONCE: usize = 50;
+/// What finds its host with as many of our sessions as it may have goes back to the queue for so long, and up to as long
+/// again.
+const BUSY_DELAY_MILLIS: i64 = 5000;
 /// When the process ends, how long the answer to the end of a message is waited for: without it, it will be sent twice.
 const LAST_ANSWER: Duration = Duration::from_secs(3);
 
@@ -203,9 +206,13 @@ impl Worker {
             tracing::info!(%error, "notification is without the message");
         }
         // One session was made for all of them, so one of them tells of it. RFC 8460 §5.3: not those that are reports.
-        let is_left = |(claim, verdict): (&Claim, &Verdict)| !claim.entry.tls_report && *verdict != Verdict::Abandoned;
+        let not_made = |verdict: &Verdict| matches!(verdict, Verdict::Abandoned | Verdict::Busy);
+        let is_left = |(claim, verdict): (&Claim, &Verdict)| !claim.entry.tls_report && !not_made(verdict);
         let teller = claims.iter().zip(verdicts).position(is_left);
         let tls = &tls;
+        // The same for all of them, so that they go in one transaction the next time, too.
+        let share = (inner.random)() as f64 / u64::MAX as f64;
+        let busy_delay = BUSY_DELAY_MILLIS + (share * BUSY_DELAY_MILLIS as f64) as i64;
         let told = claims
             .iter()
             .zip(verdicts)
@@ -224,8 +231,9 @@ impl Worker {
                         .await;
                     inner.leases.remove(claim.lease);
                 } else {
-                    // Not sent: if it is ours still, it can be tried again at once.
-                    self.release(claim, 0).await;
+                    // Not sent: if it is ours still, it can be tried again at once, or when the host may have room.
+                    let later = if *verdict == Verdict::Busy { busy_delay } else { 0 };
+                    self.release(claim, later).await;
                 }
             });
         // Together, so that the store can keep many of them at once.
@@ -264,6 +272,14 @@ impl Worker {
             Verdict::Abandoned => {
                 tracing::info!(entry = entry.id, attempt = lease.attempt, "lease was lost, not sent");
                 "abandoned"
+            }
+            Verdict::Busy => {
+                tracing::debug!(
+                    entry = entry.id,
+                    host,
+                    "host has as many sessions as it may, tried again soon"
+                );
+                "postponed"
             }
         };
         self.inner().metrics.result(result);
@@ -311,6 +327,6 @@ fn reached(report: &Report) -> bool {
     report.verdicts.iter().any(|verdict| match verdict {
         Verdict::Delivered { .. } => true,
         Verdict::Failed(failure) => failure.code != 0 || failure.permanent,
-        Verdict::Abandoned => false,
+        Verdict::Abandoned | Verdict::Busy => false,
     })
 }

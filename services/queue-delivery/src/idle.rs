@@ -1,4 +1,5 @@
-//! Sessions that ended a transaction well, and wait a little for the next message to the same destination.
+//! Sessions that ended a transaction well, and wait a little for the next message to the same destination, or to another
+//! domain of the same host.
 //!
 //! What follows within moments saves connecting, greeting and TLS; whoever has nothing more to send should not keep
 //! others' connections open for long.
@@ -13,6 +14,7 @@ use mox_smtp::client::Client;
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
+use crate::places::Place;
 use crate::route::Destination;
 
 /// How long a session waits for a next message.
@@ -43,17 +45,22 @@ pub struct Session {
     pub host: String,
     /// Its address.
     pub address: SocketAddr,
+    /// Nothing was demanded of the host that is not demanded for every domain.
+    shared: bool,
+    place: Place,
     opened: Instant,
     messages: u32,
 }
 
 impl Session {
     /// One that was just opened.
-    pub fn new(client: Client, host: String, address: SocketAddr) -> Self {
+    pub fn new(client: Client, host: String, address: SocketAddr, place: Place, shared: bool) -> Self {
         Self {
             client,
             host,
             address,
+            shared,
+            place,
             opened: Instant::now(),
             messages: 0,
         }
@@ -61,7 +68,10 @@ impl Session {
 
     /// Ends it, without anybody waiting for that.
     pub fn end(self) {
-        tokio::spawn(self.client.quit());
+        tokio::spawn(async move {
+            self.client.quit().await;
+            drop(self.place);
+        });
     }
 }
 
@@ -95,6 +105,40 @@ impl Idle {
         Some(session)
     }
 
+    /// A session with an address of a host that other domains have as well, if nothing was demanded of it but what is
+    /// demanded for all of them.
+    pub fn take_shared(&self, host: &str, address: SocketAddr, requiretls: RequireTls) -> Option<Session> {
+        let mut state = self.0.lock();
+        let fits = |(since, session): &(Instant, Session)| {
+            session.shared && session.address == address && session.host == host && since.elapsed() < WAIT
+        };
+        let mut all = state.waiting.iter_mut();
+        let session = all.find_map(|(what, waiting)| {
+            let place = (what.requiretls == requiretls).then(|| waiting.iter().rposition(fits))?;
+            Some(waiting.remove(place?).1)
+        })?;
+        state.count -= 1;
+        Some(session)
+    }
+
+    /// Ends the session with an address that waited longest, so that its place is free for another domain.
+    pub fn end_one(&self, address: SocketAddr) {
+        let mut state = self.0.lock();
+        // They are in the order in which they came.
+        let first = |waiting: &[(Instant, Session)]| waiting.iter().position(|(_, session)| session.address == address);
+        let oldest = state
+            .waiting
+            .iter_mut()
+            .filter_map(|(_, waiting)| first(waiting).map(|at| (waiting[at].0, waiting, at)))
+            .min_by_key(|(since, ..)| *since);
+        if let Some((_, waiting, at)) = oldest {
+            let (_, session) = waiting.remove(at);
+            state.count -= 1;
+            drop(state);
+            session.end();
+        }
+    }
+
     /// Keeps a session after a message, or ends it.
     pub fn put(&self, what: &Use, mut session: Session) {
         session.messages += 1;
@@ -106,6 +150,7 @@ impl Idle {
         }
         let now = Instant::now();
         state.count += 1;
+        session.place.offer();
         state.waiting.entry(what.clone()).or_default().push((now, session));
         if !std::mem::replace(&mut state.looking, true) {
             tokio::spawn(self.clone().look());

@@ -31,6 +31,7 @@ mod lease;
 mod metrics;
 mod net;
 mod outcome;
+mod places;
 mod reports;
 mod route;
 mod schedule;

@@ -69,7 +69,7 @@ pub fn outcome(
         notification(hostname, entry, action, failure, until, made, content).into()
     };
     match verdict {
-        Verdict::Abandoned => return None,
+        Verdict::Abandoned | Verdict::Busy => return None,
         Verdict::Delivered { dsn, .. } => {
             request.set_outcome(Outcome::Delivered);
             request.relayed = !dsn && wants(entry, "SUCCESS");
@@ -110,7 +110,7 @@ pub fn outcome(
 #[must_use]
 pub fn needs_content(entry: &Entry, verdict: &Verdict) -> bool {
     match verdict {
-        Verdict::Abandoned => false,
+        Verdict::Abandoned | Verdict::Busy => false,
         Verdict::Delivered { dsn, .. } => !dsn && wants(entry, "SUCCESS"),
         Verdict::Failed(_) => wants(entry, "FAILURE") || wants(entry, "DELAY"),
     }
@@ -134,7 +134,7 @@ fn result(verdict: &Verdict, made: &Made) -> AttemptResult {
             result.enhanced_code = failure.enhanced.to_string();
             result.error.clone_from(&failure.text);
         }
-        Verdict::Abandoned => {}
+        Verdict::Abandoned | Verdict::Busy => {}
     }
     result
 }
@@ -159,6 +159,7 @@ fn notification(
             mox_smtp::Enhanced(class, failure.enhanced.1, failure.enhanced.2).to_string()
         }
     };
+    let reply = failure.map(|f| f.reply.as_str()).filter(|reply| !reply.is_empty());
     dsn::compose(&Dsn {
         hostname,
         to: &entry.mail_from,
@@ -173,9 +174,14 @@ fn notification(
             orcpt: &entry.dsn_orcpt,
             action,
             status: &status,
-            remote_mta: &made.remote_host,
-            diagnostic: failure.map_or("", |f| f.text.as_str()),
-            is_smtp_reply: failure.is_some_and(|f| f.code != 0),
+            // RFC 3464 §2.3.5: not if no other host has a part in the outcome. For success, one has taken the message.
+            remote_mta: if failure.is_none() || reply.is_some() {
+                &made.remote_host
+            } else {
+                ""
+            },
+            diagnostic: reply.or(failure.map(|f| f.text.as_str())).unwrap_or_default(),
+            is_smtp_reply: reply.is_some(),
             last_attempt: Some(time(made.start)),
             retry_until,
         }],

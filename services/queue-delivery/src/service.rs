@@ -144,6 +144,7 @@ impl Service {
             budget: Budget::new(BUDGET_BYTES, folder),
             metrics,
             random: world.random,
+            given_back: std::sync::atomic::AtomicI64::new(i64::MAX),
         });
         Ok(Self {
             worker,

@@ -15,8 +15,9 @@ use mox_tlspolicy::verify::{Checks, client_config};
 use parking_lot::Mutex;
 use rustls::pki_types::ServerName;
 
-use crate::idle::Idle;
+use crate::idle::{Idle, Session};
 use crate::net::Dialer;
+use crate::places::{Place, Places};
 use crate::route::Destination;
 use crate::secure::{Demands, HostPolicy, Policies, Results, SecurityMetrics};
 use crate::verdict::Failure;
@@ -49,6 +50,8 @@ pub struct Outside {
     pub timeouts: Timeouts,
     /// Sessions that wait for another message.
     pub idle: Idle,
+    /// How many sessions there are with whom.
+    pub places: Places,
     /// For the order of hosts that are equal.
     pub random: Random,
     /// The port of a recipient's hosts.
@@ -76,10 +79,19 @@ impl Outside {
             security,
             timeouts: Timeouts::default(),
             idle: Idle::default(),
+            places: Places::default(),
             random,
             smtp_port: SMTP_PORT,
         }
     }
+}
+
+/// What there is for a message at an address.
+pub enum Room {
+    /// A session.
+    Session(Session),
+    /// The right to begin one.
+    Place(Place),
 }
 
 /// TLS as a destination wants it.
@@ -115,6 +127,25 @@ pub struct Plan {
 }
 
 impl Outside {
+    /// A session with an address of a host that waits for a message, if there is one that may be `shared`, or a place
+    /// for one of its own; `None` if there are as many as there may be, for too long.
+    pub async fn room(&self, host: &str, address: SocketAddr, shared: Option<RequireTls>) -> Option<Room> {
+        let end = Place::end();
+        loop {
+            let session = shared.and_then(|requiretls| self.idle.take_shared(host, address, requiretls));
+            if let Some(session) = session {
+                return Some(Room::Session(session));
+            }
+            let mut place = self.places.at(address);
+            if place.is_full() {
+                self.idle.end_one(address);
+            }
+            if place.take(end).await.ok()? {
+                return Some(Room::Place(place));
+            }
+        }
+    }
+
     /// Finds out how a destination is reached. `transport` is the one that it names.
     ///
     /// # Errors
@@ -242,6 +273,18 @@ impl Plan {
         }
         mixed.truncate(HOST_ADDRESSES);
         Ok(mixed)
+    }
+
+    /// Whether sessions with a host whose addresses were asked for are as good for other domains that have it: directly
+    /// reached, and without a policy that says how it is to be verified.
+    #[must_use]
+    pub fn is_shared(&self, host: &str) -> bool {
+        let policies = self.policies.lock();
+        let open = |demands: &Demands, policy: &HostPolicy| !demands.has_policy() && !policy.has_records();
+        self.proxy.is_none()
+            && self.ipv4
+            && self.ipv6
+            && matches!((&self.demands, policies.get(host)), (Some(demands), Some(policy)) if open(demands, policy))
     }
 
     /// A session with a host, ready for messages.

@@ -24,6 +24,8 @@ pub enum Verdict {
     /// Nothing was sent, and that says nothing about the message: the lease was lost, or about to be, and somebody else
     /// takes care of it; or the store was away.
     Abandoned,
+    /// Nothing was sent, since the host has as many of our sessions as it may.
+    Busy,
 }
 
 /// Why a message was not delivered.
@@ -35,8 +37,10 @@ pub struct Failure {
     pub code: u16,
     /// Enhanced status code, with the class that `permanent` says.
     pub enhanced: Enhanced,
-    /// The reply, or what else went wrong.
+    /// What went wrong, with the reply if there is one.
     pub text: String,
+    /// The host's reply, with its code, as it was; empty if what is wrong is not a reply.
+    pub reply: String,
 }
 
 impl Failure {
@@ -48,6 +52,7 @@ impl Failure {
             code: 0,
             enhanced,
             text: shortened(text.into()),
+            reply: String::new(),
         }
     }
 
@@ -55,11 +60,13 @@ impl Failure {
     #[must_use]
     pub fn reply(reply: &Reply) -> Self {
         let permanent = reply.is_permanent();
+        let text = shortened(reply.to_string());
         Self {
             permanent,
             code: reply.code,
             enhanced: reply.enhanced.unwrap_or(Enhanced(if permanent { 5 } else { 4 }, 0, 0)),
-            text: shortened(reply.to_string()),
+            reply: text.clone(),
+            text,
         }
     }
 
@@ -72,8 +79,8 @@ impl Failure {
                 let Enhanced(_, subject, detail) = reply.enhanced.unwrap_or(Enhanced(4, 3, 0));
                 Self {
                     code: reply.code,
-                    text: shortened(error.to_string()),
-                    ..Self::ours(false, (subject, detail), "")
+                    reply: shortened(reply.to_string()),
+                    ..Self::ours(false, (subject, detail), error.to_string())
                 }
             }
             other => {
@@ -136,7 +143,12 @@ mod tests {
             !failure.permanent && failure.code == 554 && failure.enhanced.0 == 4,
             "{failure:?}"
         );
-        assert!(Failure::transaction(&error).permanent);
+        let failure = Failure::transaction(&error);
+        assert!(
+            failure.permanent && failure.text.starts_with("greeting: "),
+            "{failure:?}"
+        );
+        assert_eq!(failure.reply, "554 no mail here", "as it was");
     }
 
     #[test]
@@ -150,5 +162,6 @@ mod tests {
             (null.permanent, null.code, null.enhanced),
             (true, 556, Enhanced(5, 1, 10))
         );
+        assert_eq!(null.reply, "", "nobody said so");
     }
 }

@@ -1,6 +1,7 @@
 //! Takes what is due from the store, and sends it on its way.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use mox_config::Static;
@@ -64,6 +65,8 @@ pub(crate) struct Inner {
     pub budget: Budget,
     pub metrics: Metrics,
     pub random: Random,
+    /// When the first of what was given back since it was looked at is due again; `i64::MAX` for none.
+    pub given_back: AtomicI64,
 }
 
 /// A group is no longer on its way to its destination.
@@ -115,6 +118,11 @@ impl Worker {
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             self.start(&mut state, &shutdown);
+            // The store's last answer did not know of it.
+            let again = self.0.given_back.swap(i64::MAX, Ordering::Relaxed);
+            if again != i64::MAX {
+                state.next_due = Some(state.next_due.map_or(again, |due| due.min(again)));
+            }
             let room = HAND_MAX.saturating_sub(self.0.leases.len());
             if state.wanted && claiming.is_none() && room > 0 && state.paused.is_none() {
                 state.wanted = false;
@@ -310,7 +318,7 @@ impl Worker {
         };
         request.set_outcome(Outcome::Released);
         // If it is not heard, the lease ends by itself.
-        if let Err(status) = self.0.store.clone().complete(request).await {
+        if let Err(status) = self.0.store.clone().complete(request.clone()).await {
             tracing::debug!(
                 entry = claim.lease.id,
                 error = status.message(),
@@ -318,6 +326,9 @@ impl Worker {
             );
         }
         self.0.leases.remove(claim.lease);
+        if later > 0 {
+            self.0.given_back.fetch_min(request.next_attempt, Ordering::Relaxed);
+        }
     }
 
     /// What needs no attempt.

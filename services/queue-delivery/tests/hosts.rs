@@ -55,6 +55,84 @@ async fn messages_to_one_host_share_its_sessions() {
     scene.end().await;
 }
 
+/// Domains that have one host.
+fn hosted(count: usize) -> String {
+    let mut zone = ZONE.to_owned();
+    for n in 0..count {
+        zone.push_str(&format!("h{n}.example MX 10 mx.good.example\n"));
+    }
+    zone
+}
+
+#[tokio::test(start_paused = true)]
+async fn domains_of_one_host_share_its_sessions() {
+    let mut scene = Scene::new(&hosted(40));
+    scene.hosts.good("192.0.2.1");
+    scene.worker().await;
+    for n in 0..40 {
+        scene.store.send(&[&format!("u@h{n}.example")]);
+        scene.tell();
+        scene.drained().await;
+    }
+    assert_eq!(scene.hosts.taken().len(), 40);
+    assert_eq!(scene.hosts.dialed("192.0.2.1"), 1);
+    // Those that have demands of their own for the host do not.
+    let like = Entry {
+        mail_from: "me@ours.example".into(),
+        requiretls: 2,
+        ..Entry::default()
+    };
+    scene.store.send_as(&like, &["u@h0.example"]);
+    scene.tell();
+    scene.drained().await;
+    assert_eq!(scene.hosts.dialed("192.0.2.1"), 2);
+    scene.end().await;
+}
+
+/// Whatever domains it takes mail for, a host has few sessions of ours; and when it is slow, others do not wait.
+#[tokio::test(start_paused = true)]
+async fn a_host_of_many_domains_is_not_overrun() {
+    let mut scene = Scene::new(&format!("{}other.example A 192.0.2.3\n", hosted(300)));
+    scene.hosts.set(
+        "192.0.2.1",
+        Manner {
+            extensions: &["PIPELINING", "8BITMIME"],
+            data_delay: Duration::from_secs(4),
+            ..Manner::default()
+        },
+    );
+    scene.hosts.good("192.0.2.3");
+    for n in 0..300 {
+        scene
+            .store
+            .send(&[&format!("u@h{n}.example"), &format!("v@h{n}.example")]);
+    }
+    let hand = scene.hand.clone();
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            hand.advance(Duration::from_millis(100));
+        }
+    });
+    scene.worker().await;
+    scene.wait("sessions", |s| s.hosts.most_open("192.0.2.1") >= 20).await;
+    let before = tokio::time::Instant::now();
+    let id = scene.store.send(&["x@other.example"])[0];
+    scene.tell();
+    scene
+        .wait("the other message", |s| !s.store.told_of(id).is_empty())
+        .await;
+    assert!(before.elapsed() < Duration::from_secs(5), "{:?}", before.elapsed());
+    scene.drained().await;
+    assert_eq!(scene.hosts.most_open("192.0.2.1"), 20);
+    assert_eq!(scene.hosts.taken().len(), 301);
+    // 300 messages of 4 seconds each, 20 at a time, are a minute.
+    assert!(before.elapsed() < Duration::from_secs(100), "{:?}", before.elapsed());
+    let failed = scene.store.told().into_iter().find(|t| t.outcome != Outcome::Delivered);
+    assert!(failed.is_none(), "waiting is no attempt: {failed:?}");
+    scene.end().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn sessions_are_not_shared_by_messages_of_other_requirements() {
     let mut scene = Scene::new(ZONE);

@@ -167,6 +167,11 @@ async fn what_can_never_be_delivered_fails_at_once() {
         );
         assert!(dsn.contains("Subject: hello"), "the header comes back: {dsn}");
         assert!(!dsn.contains("body"), "not all of it: {dsn}");
+        // RFC 3464 §2.3.5 and §2.3.6: of another host only if one said something, and then as it said it.
+        let said = "Remote-MTA: dns; two.example\r\nDiagnostic-Code: smtp; 550 5.1.1 no such user\r\n";
+        assert_eq!(dsn.contains(said), id == refused, "{dsn}");
+        assert_eq!(dsn.contains("Remote-MTA"), id == refused, "{dsn}");
+        assert_eq!(dsn.contains("Diagnostic-Code: x-mox;"), id != refused, "{dsn}");
     }
     scene.end().await;
 }

@@ -29,6 +29,14 @@ pub struct HostPolicy {
     tls_at: Option<i64>,
 }
 
+impl HostPolicy {
+    /// Whether it has TLSA records, usable or not.
+    #[must_use]
+    pub fn has_records(&self) -> bool {
+        self.dane.is_some()
+    }
+}
+
 /// What goes for a session with a host.
 struct Rules {
     checks: Checks,

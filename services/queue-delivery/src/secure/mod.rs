@@ -71,6 +71,11 @@ impl Demands {
             .filter(|kept| kept.policy.mode == Mode::Enforce && !self.lenient())
     }
 
+    /// Whether the domain has an MTA-STS policy, also one that could not be had.
+    pub fn has_policy(&self) -> bool {
+        !matches!(self.sts, Sts::None)
+    }
+
     /// Whether a host may get mail, before anything is known of it but its name.
     ///
     /// # Errors

@@ -57,9 +57,16 @@ pub struct Hosts {
     close: std::sync::Arc<tokio::sync::Notify>,
     /// Octets of endless answers that were taken.
     pub flooded: std::sync::Arc<AtomicUsize>,
+    /// Sessions of each host, and the most that there were at once.
+    open: std::sync::Arc<Mutex<HashMap<IpAddr, (usize, usize)>>>,
 }
 
 impl Hosts {
+    /// The most sessions that a host had at once.
+    pub fn most_open(&self, ip: &str) -> usize {
+        self.open.lock().get(&ip.parse().unwrap()).map_or(0, |(_, most)| *most)
+    }
+
     pub fn set(&self, ip: &str, manner: Manner) {
         self.manners.lock().insert(ip.parse().unwrap(), manner);
     }
@@ -106,11 +113,19 @@ impl Dialer for Hosts {
             flooded: self.flooded.clone(),
         };
         let close = self.close.clone();
+        let (open, host) = (self.open.clone(), target.ip());
+        {
+            let mut open = open.lock();
+            let (now, most) = open.entry(host).or_default();
+            *now += 1;
+            *most = (*most).max(*now);
+        }
         tokio::spawn(async move {
             tokio::select! {
                 served = session.serve(theirs) => drop(served),
                 () = close.notified() => {}
             }
+            open.lock().entry(host).or_default().0 -= 1;
         });
         Ok(Box::new(ours))
     }
