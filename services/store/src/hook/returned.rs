@@ -7,6 +7,7 @@
 
 use mox_message::delivery_status::{self, Report, Status};
 use mox_proto::queue::v1::AttemptResult;
+use mox_proto::queue::v1::retired::Reason;
 use mox_types::Address;
 use mox_webhook::Event;
 
@@ -87,7 +88,14 @@ impl Hooks {
             suppressing = queue.suppress_failed(&mut commit, entry, &result, self.now()).await?;
         }
         if matches!(returned.sent, Sent::Retired(_)) && returned.event != Event::Unrecognized {
-            queue.note_retired(&mut commit, entry.id, result).await?;
+            let reason = match returned.event {
+                Event::Delivered => Some(Reason::Delivered),
+                Event::Relayed | Event::Expanded => Some(Reason::Relayed),
+                Event::Failed => Some(Reason::Failed),
+                // Another host has it still: nothing is decided.
+                _ => None,
+            };
+            queue.note_retired(&mut commit, entry.id, result, reason).await?;
         }
         let outcome = Outcome {
             event: returned.event,

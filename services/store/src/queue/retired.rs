@@ -225,8 +225,8 @@ impl Queue {
         self.by_fromid(account, &link).await
     }
 
-    /// Adds to a commit a result that became known after a message left the queue, by what came back for it. Nothing is
-    /// changed if the message is not kept.
+    /// Adds to a commit a result that became known after a message left the queue, by what came back for it, and what
+    /// became of the message then, if it says so. Nothing is changed if the message is not kept.
     ///
     /// # Errors
     /// If the engine fails.
@@ -235,6 +235,7 @@ impl Queue {
         commit: &mut Commit,
         id: u64,
         result: AttemptResult,
+        reason: Option<Reason>,
     ) -> Result<(), QueueError> {
         let key = keys::queue_retired(id);
         let Some(value) = self.db().get(key.clone()).await? else {
@@ -243,7 +244,10 @@ impl Queue {
         let before = Retired::read(&value.data)?;
         let mut after = before.clone();
         after.last_activity = self.now();
-        after.success = result.success;
+        if let Some(reason) = reason {
+            after.success = result.success;
+            after.set_reason(reason);
+        }
         if let Some(entry) = &mut after.entry {
             entry.results.push(result);
             let surplus = entry.results.len().saturating_sub(RESULTS_MAX);

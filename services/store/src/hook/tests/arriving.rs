@@ -7,6 +7,7 @@ use mox_proto::delivery::v1::delivery_service_server::DeliveryService as _;
 use mox_proto::hook::v1::ClaimedHook;
 use mox_proto::mail::v1::{ExpungeRequest, Flag, StoreFlagsRequest};
 use mox_proto::queue::v1::complete_request::Outcome as Sent;
+use mox_proto::queue::v1::retired::Reason;
 use mox_proto::queue::v1::{AttemptResult, ClaimRequest, CompleteRequest, EnqueueRecipient, EnqueueRequest};
 use tonic::Request;
 
@@ -394,7 +395,8 @@ async fn what_comes_back_is_told_of_the_message_that_was_sent() {
             assert_eq!(told["MessageID"], format!("<{id}>"));
             if event != "unrecognized" {
                 let kept = world.queue.retired(sent).await.unwrap();
-                assert_eq!(kept.success, code == 0, "{action}");
+                assert_eq!(kept.success, action != "failed", "{action}");
+                assert_eq!(kept.reason() == Reason::Failed, action == "failed", "{action}");
                 assert_eq!(kept.entry.unwrap().results.len(), 2);
             }
         }
