@@ -20,8 +20,8 @@ pub const SENDMAIL: Command = Command {
            settings. Date, Message-ID and To are added if they are missing. The message ends with the input, never with a \
            line that has only a dot. Other flags of sendmail are accepted and ignored, but not modes that do something \
            else: showing the queue, or speaking SMTP.\n\n\
-           If submitting fails, the message is kept in the folder moxsubmit.failures in the home directory of the user, \
-           with the recipients and the reason in its header. The exit code is 75 if trying again may help, and 69 if \
+           If submitting fails, or the settings are wrong, the message is kept in the folder moxsubmit.failures in the \
+           home directory of the user, with the recipients and the reason in its header. The exit code is 75 if trying again may help, and 69 if \
            not; 64 is for wrong usage, 65 for a message that can't be sent, and 78 for wrong settings.\n\n\
            The settings have a password. Let only a group read them, and mox run with the rights of that group:\n\n\
            groupadd moxsubmit\n\

@@ -6,9 +6,6 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use mox_types::Address;
-
-use super::message::Outgoing;
 
 /// Within the user's home.
 const FOLDER: &str = "moxsubmit.failures";
@@ -17,20 +14,20 @@ const FOLDER: &str = "moxsubmit.failures";
 ///
 /// # Errors
 /// If it can't be kept.
-pub fn keep(outgoing: &Outgoing, recipients: &[Address], error: &str) -> Result<PathBuf> {
+pub fn keep(message: &[u8], recipients: &[String], error: &str) -> Result<PathBuf> {
     let home = std::env::home_dir().filter(|home| home.is_absolute());
     let home = home.context("this user has no home directory")?;
-    keep_in(&home.join(FOLDER), outgoing, recipients, error)
+    keep_in(&home.join(FOLDER), message, recipients, error)
 }
 
-fn keep_in(folder: &Path, outgoing: &Outgoing, recipients: &[Address], error: &str) -> Result<PathBuf> {
+fn keep_in(folder: &Path, message: &[u8], recipients: &[String], error: &str) -> Result<PathBuf> {
     let made = DirBuilder::new().mode(0o700).recursive(true).create(folder);
     made.with_context(|| format!("making {}", folder.display()))?;
     let mut header = mox_message::compose::Header::new(true);
-    let to: Vec<String> = recipients.iter().map(ToString::to_string).collect();
-    header
-        .field("X-Mox-Sendmail-Recipients", &to.join(", "))
-        .text("X-Mox-Sendmail-Error", error);
+    if !recipients.is_empty() {
+        header.field("X-Mox-Sendmail-Recipients", &recipients.join(", "));
+    }
+    header.text("X-Mox-Sendmail-Error", error);
     let file = folder.join(format!("newmsg.{:016x}", rand::random::<u64>()));
     let doing = || format!("writing {}", file.display());
     // Nobody else can have made it.
@@ -41,7 +38,7 @@ fn keep_in(folder: &Path, outgoing: &Outgoing, recipients: &[Address], error: &s
         .open(&file)
         .with_context(doing)?;
     out.write_all(header.as_bytes()).with_context(doing)?;
-    out.write_all(&outgoing.content).with_context(doing)?;
+    out.write_all(message).with_context(doing)?;
     out.sync_all().with_context(doing)?;
     Ok(file)
 }
@@ -56,13 +53,10 @@ mod tests {
     fn what_was_not_sent_is_kept_for_its_owner_only() {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("a").join(FOLDER);
-        let to: Address = "a@example.org".parse().unwrap();
-        let outgoing = Outgoing {
-            recipients: vec![to.clone()],
-            content: b"Subject: x\r\n\r\nx\r\n".to_vec(),
-        };
-        let first = keep_in(&folder, &outgoing, std::slice::from_ref(&to), "no\r\nX: y").unwrap();
-        let second = keep_in(&folder, &outgoing, &[to], "no").unwrap();
+        let to = "a@example.org".to_owned();
+        let message = b"Subject: x\r\n\r\nx\r\n";
+        let first = keep_in(&folder, message, std::slice::from_ref(&to), "no\r\nX: y").unwrap();
+        let second = keep_in(&folder, message, &[to], "no").unwrap();
         assert_ne!(first, second);
         let text = std::fs::read_to_string(&first).unwrap();
         assert!(

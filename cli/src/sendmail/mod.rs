@@ -64,7 +64,6 @@ fn failure(code: u8) -> impl Fn(anyhow::Error) -> Failure {
 
 fn send(arguments: &[String]) -> Result<(), Failure> {
     let flags = Flags::parse(arguments).map_err(|e: FlagsError| failure(USAGE)(e.into()))?;
-    let settings = settings().map_err(failure(CONFIG))?;
     let mut text = Vec::new();
     std::io::stdin()
         .take(MESSAGE_BYTES + 1)
@@ -75,20 +74,36 @@ fn send(arguments: &[String]) -> Result<(), Failure> {
         let error = anyhow::anyhow!("the message has more than {MESSAGE_BYTES} bytes");
         return Err(failure(DATA)(error));
     }
+    // From here on the message is not lost, whatever is wrong with the settings.
+    let as_given = |code: u8| {
+        let (text, flags) = (&text, &flags);
+        move |error: anyhow::Error| kept(code, error, text, &flags.recipients)
+    };
+    let settings = settings().map_err(as_given(CONFIG))?;
     let now = std::time::SystemTime::now();
-    let outgoing = Outgoing::new(&flags, &settings, &text, now).map_err(|e| failure(DATA)(e.into()))?;
-    // From here on the message is not lost.
+    let outgoing = Outgoing::new(&flags, &settings, &text, now).map_err(|e| as_given(DATA)(e.into()))?;
     submit::submit(&settings, &outgoing).map_err(|failed| {
-        let error = failed.error.context("submit failed");
-        let kept = failures::keep(&outgoing, &failed.recipients, &format!("{error:#}"));
-        Failure {
-            code: if failed.permanent { UNAVAILABLE } else { TEMPORARY },
-            error: match kept {
-                Ok(file) => anyhow::anyhow!("{error:#}; the message is kept in {}", file.display()),
-                Err(lost) => anyhow::anyhow!("{error:#}; and the message is lost: {lost:#}"),
-            },
-        }
+        let code = if failed.permanent { UNAVAILABLE } else { TEMPORARY };
+        let recipients: Vec<String> = failed.recipients.iter().map(ToString::to_string).collect();
+        kept(
+            code,
+            failed.error.context("submit failed"),
+            &outgoing.content,
+            &recipients,
+        )
     })
+}
+
+/// Keeps a message that was not sent, if there is one.
+fn kept(code: u8, error: anyhow::Error, message: &[u8], recipients: &[String]) -> Failure {
+    if message.is_empty() {
+        return Failure { code, error };
+    }
+    let error = match failures::keep(message, recipients, &format!("{error:#}")) {
+        Ok(file) => anyhow::anyhow!("{error:#}; the message is kept in {}", file.display()),
+        Err(lost) => anyhow::anyhow!("{error:#}; and the message is lost: {lost:#}"),
+    };
+    Failure { code, error }
 }
 
 fn settings() -> Result<Sendmail> {

@@ -107,6 +107,19 @@ fn what_can_not_be_submitted_is_kept(shape: Shape) -> Result<()> {
         let begins = message.starts_with("X-Mox-Sendmail-Recipients: joe@elsewhere.example\r\nX-Mox-Sendmail-Error: ");
         ensure!(begins && message.ends_with("Subject: kept\r\n\r\nx\r\n"), "{message}");
     }
+    // Nor is it lost when the settings are wrong, or have nobody for users of the host.
+    host.settings(PASSWORD, "unknown = true")?;
+    let done = host.sendmail(&["root"], "Subject: kept too\n\nx\n")?;
+    ensure!(done.status.code() == Some(78), "{}", output(&done));
+    let kept = host.kept()?;
+    let whole = kept
+        .iter()
+        .find(|message| message.ends_with("Subject: kept too\n\nx\n"));
+    ensure!(
+        kept.len() == 3 && whole.is_some_and(|m| m.starts_with("X-Mox-Sendmail-Recipients: root\r\n")),
+        "{kept:?}"
+    );
+    host.settings(PASSWORD, "")?;
     for (arguments, code) in [(&["-bp"][..], 64), (&[][..], 64), (&["no address@"][..], 65)] {
         let done = host.sendmail(arguments, "")?;
         ensure!(done.status.code() == Some(code), "{arguments:?}: {}", output(&done));

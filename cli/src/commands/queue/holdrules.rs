@@ -45,7 +45,7 @@ pub const REMOVE: Command = Command {
     parameters: "ruleid",
     help: "Remove a rule by which messages are put on hold.\n\n\
            The number is that of mox queue holdrules list. Messages that are on hold stay so: see mox queue unhold.",
-    arguments: || vec![parameter("ruleid")],
+    arguments: || vec![parameter("ruleid"), flag("json", "print a JSON object")],
     run: remove,
 };
 
@@ -107,5 +107,10 @@ fn remove(context: &Context, matches: &ArgMatches) -> Result<ExitCode> {
     control::call_queue(context, |mut client| async move {
         client.remove_hold_rule(RemoveHoldRuleRequest { id }).await
     })?;
+    if matches.get_flag("json") {
+        println!("{}", json!({ "id": id, "removed": true }));
+    } else {
+        println!("rule {id} removed");
+    }
     Ok(ExitCode::SUCCESS)
 }

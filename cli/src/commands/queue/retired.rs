@@ -30,7 +30,7 @@ pub const PRINT: Command = Command {
     parameters: "id",
     help: "Print all that is kept of a message that left the queue, as JSON.\n\n\
            The number is that of mox queue retired list.",
-    arguments: || vec![parameter("id")],
+    arguments: || vec![parameter("id"), flag("json", "print a JSON object, as always")],
     run: print,
 };
 

@@ -50,7 +50,13 @@ pub const REMOVE: Command = Command {
     parameters: "account address",
     help: "Remove an address from those that an account does not send to.\n\n\
            Any address with the same base address will do.",
-    arguments: || vec![parameter("name"), parameter("address")],
+    arguments: || {
+        vec![
+            parameter("name"),
+            parameter("address"),
+            flag("json", "print a JSON object"),
+        ]
+    },
     run: remove,
 };
 
@@ -145,9 +151,18 @@ fn remove(context: &Context, matches: &ArgMatches) -> Result<ExitCode> {
         account: text(matches, "name").to_owned(),
         address: text(matches, "address").to_owned(),
     };
+    let address = request.address.clone();
     control::call_queue(
         context,
         |mut client| async move { client.remove_suppression(request).await },
     )?;
+    if matches.get_flag("json") {
+        println!(
+            "{}",
+            json!({ "account": text(matches, "name"), "address": address, "removed": true })
+        );
+    } else {
+        println!("{address} removed");
+    }
     Ok(ExitCode::SUCCESS)
 }

@@ -71,7 +71,7 @@ pub const PRINT: Command = Command {
     parameters: "id",
     help: "Print a webhook of the queue, with all there is to it.\n\n\
            It is printed as a JSON object, in which \"payload\" is what its receiver gets.",
-    arguments: || vec![parameter("id")],
+    arguments: || vec![parameter("id"), flag("json", "print a JSON object, as always")],
     run: print,
 };
 
@@ -89,7 +89,7 @@ pub const RETIRED_PRINT: Command = Command {
     words: &["queue", "webhook", "retired", "print"],
     parameters: "id",
     help: "Print a webhook that left the queue, with all there is to it.\n\nIt is printed as a JSON object.",
-    arguments: || vec![parameter("id")],
+    arguments: || vec![parameter("id"), flag("json", "print a JSON object, as always")],
     run: print_retired,
 };
 
