@@ -163,6 +163,30 @@ impl Mox {
         })
     }
 
+    /// Makes the queue deliver what is for one domain to another host. Takes effect at the next start.
+    ///
+    /// # Errors
+    /// If the configuration can't be changed.
+    pub fn deliver_domain_to(&self, domain: &str, address: SocketAddr) -> Result<()> {
+        self.edit_config(|config| {
+            let mut smtp = toml_edit::table();
+            smtp["host"] = toml_edit::value(address.ip().to_string());
+            smtp["port"] = toml_edit::value(i64::from(address.port()));
+            smtp["no_starttls"] = toml_edit::value(true);
+            let mut transport = toml_edit::table();
+            transport["smtp"] = smtp;
+            config["transports"][domain.replace('.', "-")] = transport;
+        })?;
+        let path = self.config_dir.join("domains.toml");
+        let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+        // The first route that matches counts.
+        let route = format!(
+            "[[routes]]\nto_domain = [\"{domain}\"]\ntransport = \"{}\"\n\n[[routes]]",
+            domain.replace('.', "-")
+        );
+        std::fs::write(&path, text.replacen("[[routes]]", &route, 1)).context("writing domains.toml")
+    }
+
     /// Sets its clock so many hours ahead, from the next start on.
     pub fn set_ahead(&mut self, hours: u32) {
         self.ahead = hours;

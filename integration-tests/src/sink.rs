@@ -25,6 +25,7 @@ struct State {
     connections: AtomicUsize,
     count: AtomicUsize,
     delay_millis: AtomicUsize,
+    plain: AtomicBool,
     keep: bool,
     taken: Mutex<Vec<Taken>>,
 }
@@ -74,6 +75,11 @@ impl Sink {
         self.state.delay_millis.store(millis, Ordering::Relaxed);
     }
 
+    /// From now on, it offers no extensions: it sends no notifications, for example.
+    pub fn set_plain(&self) {
+        self.state.plain.store(true, Ordering::Relaxed);
+    }
+
     /// How many messages it has taken.
     #[must_use]
     pub fn count(&self) -> usize {
@@ -119,6 +125,7 @@ fn serve(stream: &TcpStream, state: &State) -> io::Result<()> {
         }
         let start: Vec<u8> = line.iter().take(4).map(u8::to_ascii_uppercase).collect();
         match start.as_slice() {
+            b"EHLO" if state.plain.load(Ordering::Relaxed) => output.write_all(b"250 sink.example\r\n")?,
             b"EHLO" => output.write_all(
                 b"250-sink.example\r\n250-PIPELINING\r\n250-SIZE\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250 DSN\r\n",
             )?,

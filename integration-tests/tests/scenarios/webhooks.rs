@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use mox_integration_tests::client::Smtp;
-use mox_integration_tests::{Mox, Options, PASSWORD, Process, Shape, USER, client, port_accepts, wait};
+use mox_integration_tests::{Mox, Options, PASSWORD, Process, Shape, Sink, USER, client, port_accepts, wait};
 use serde_json::Value;
 
 in_both_shapes!(
     a_program_is_told_of_what_is_sent_and_what_arrives,
+    every_event_is_told,
     what_is_told_while_processes_are_killed
 );
 
@@ -73,20 +74,26 @@ impl Receiver {
 
 /// A system whose account has webhooks, and its receiver, which does not run yet.
 fn start(shape: Shape) -> Result<(Mox, Receiver)> {
-    let mut mox = Mox::prepare(shape, &Options::default())?;
+    let (mut mox, receiver) = prepare(shape, "")?;
+    mox.start_first()?;
+    Ok((mox, receiver))
+}
+
+/// The same, with more settings of the account, before it is started.
+fn prepare(shape: Shape, more: &str) -> Result<(Mox, Receiver)> {
+    let mox = Mox::prepare(shape, &Options::default())?;
     let receiver = Receiver::new(mox.folder())?;
     let port = receiver.port;
     let domains = mox.config_dir().join("domains.toml");
     let text = std::fs::read_to_string(&domains)?.replace(
         "[accounts.mox]\n",
         &format!(
-            "[accounts.mox]\nkeep_retired_webhook_period = \"1h\"\n\
+            "[accounts.mox]\n{more}keep_retired_webhook_period = \"1h\"\n\
              outgoing_webhook = {{ url = \"http://127.0.0.1:{port}/out\", authorization = \"{SECRET}\" }}\n\
              incoming_webhook = {{ url = \"http://localhost:{port}/in\", authorization = \"{SECRET}\" }}\n"
         ),
     );
     std::fs::write(&domains, text)?;
-    mox.start_first()?;
     Ok((mox, receiver))
 }
 
@@ -207,6 +214,133 @@ fn a_program_is_told_of_what_is_sent_and_what_arrives(shape: Shape) -> Result<()
     let changed = mox.command(&["queue", "webhook", "cancel", "-event", "incoming"])?;
     ensure!(changed.contains("1 webhook canceled"), "{changed}");
     ensure!(json(&mox, &list)?.len() == 1);
+    Ok(())
+}
+
+/// A notification of another host (RFC 3464).
+fn notification(action: &str, status: &str, recipient: &str) -> String {
+    format!(
+        "From: Mailer <mailer@remote.example>\r\nTo: <{USER}>\r\nSubject: about your mail\r\nMIME-Version: 1.0\r\n\
+         Content-Type: multipart/report; report-type=delivery-status; boundary=b\r\n\r\n--b\r\n\r\nsorry\r\n\
+         --b\r\nContent-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; mx.remote.example\r\n\r\n\
+         Final-Recipient: rfc822; {recipient}\r\nAction: {action}\r\nStatus: {status}\r\n\
+         Diagnostic-Code: smtp; 550 {status} so it is\r\n\r\n--b--\r\n"
+    )
+}
+
+/// Logs in with an address whose messages have senders of their own, so that what comes back finds them.
+fn every_event_is_told(shape: Shape) -> Result<()> {
+    let (mut mox, mut receiver) = prepare(
+        shape,
+        "from_id_login_addresses = [\"mox+ids@localhost\"]\nkeep_retired_message_period = \"1h\"\n",
+    )?;
+    let plain = Sink::start(mox.ip(), true)?;
+    plain.set_plain();
+    mox.deliver_domain_to("plain.example", plain.address())?;
+    mox.start_first()?;
+    receiver.start(mox.folder())?;
+    let submit = |subject: &str, recipient: &str, parameters: &str| -> Result<()> {
+        let mut smtp = Smtp::connect(mox.submission())?;
+        let credentials = client::base64(&format!("\0mox+ids@localhost\0{PASSWORD}"));
+        smtp.command(&format!("AUTH PLAIN {credentials}"), 235)?;
+        smtp.command(&format!("MAIL FROM:<{USER}>"), 250)?;
+        smtp.command(&format!("RCPT TO:<{recipient}>{parameters}"), 250)?;
+        smtp.command("DATA", 354)?;
+        let fields = format!("From: <{USER}>\r\nSubject: {subject}\r\nx-mox-extra-order-ID: {subject}\r\n");
+        smtp.lines.send(format!("{fields}\r\nhello\r\n.\r\n"))?;
+        smtp.expect(250)?;
+        Ok(())
+    };
+    let about = |subject: &str, event: &str| {
+        receiver.wait_for(&format!("{event} of {subject}"), |object| {
+            object["Subject"] == subject && object["Event"] == event
+        })
+    };
+    submit("sent", "jo@elsewhere.example", "")?;
+    let sent = about("sent", "delivered")?;
+    let fromid = sent["FromID"].as_str().unwrap_or_default().to_owned();
+    ensure!(fromid.len() == 16 && sent["Extra"]["Order-Id"] == "sent", "{sent}");
+    ensure!(sent["DSN"] == false && sent["Suppressing"] == false, "{sent}");
+    // What arrived is without the field, and the sender has the id.
+    let arrived = receiver.wait_for("incoming", |object| {
+        object["Subject"] == "sent" && object.get("Meta").is_some()
+    })?;
+    ensure!(
+        arrived["Meta"]["MailFrom"] == format!("mox+{fromid}@localhost"),
+        "{arrived}"
+    );
+    submit("relayed", "jo@plain.example", " NOTIFY=SUCCESS")?;
+    about("relayed", "relayed")?;
+    submit("delayed", "someone451@elsewhere.example", "")?;
+    let delayed = about("delayed", "delayed")?;
+    ensure!(delayed["SMTPCode"] == 451 && !delayed["Error"].is_null(), "{delayed}");
+    mox.command(&["queue", "fail", "-to", "someone451@elsewhere.example"])?;
+    about("delayed", "canceled")?;
+
+    // What other hosts say to the address that only this message was sent from.
+    let back = |text: &str| -> Result<()> {
+        let reply = mox.session()?.message("", &format!("mox+{fromid}@localhost"), text)?;
+        ensure!(reply.code == 250, "{reply:?}");
+        Ok(())
+    };
+    back(&notification("expanded", "2.0.0", "jo@elsewhere.example"))?;
+    let told = about("sent", "expanded")?;
+    ensure!(
+        told["DSN"] == true && told["QueueMsgID"] == sent["QueueMsgID"],
+        "{told}"
+    );
+    back("From: <jo@elsewhere.example>\r\nSubject: I am away\r\n\r\nuntil tomorrow\r\n")?;
+    let told = about("sent", "unrecognized")?;
+    ensure!(told["DSN"] == false && told["Extra"]["Order-Id"] == "sent", "{told}");
+    back(&notification("failed", "5.1.1", "jo@elsewhere.example"))?;
+    let told = about("sent", "failed")?;
+    ensure!(
+        told["DSN"] == true && told["Suppressing"] == true && told["SMTPCode"] == 550,
+        "{told}"
+    );
+    ensure!(
+        told["SMTPEnhancedCode"] == "5.1.1" && told["FromID"] == *fromid,
+        "{told}"
+    );
+    let retired = json(
+        &mox,
+        &["queue", "retired", "list", "-ids", &sent["QueueMsgID"].to_string()],
+    )?;
+    ensure!(
+        retired.len() == 1 && retired[0]["outcome"] == "failed" && retired[0]["success"] == false,
+        "{retired:?}"
+    );
+    // So nothing more is sent there.
+    let found = json(&mox, &["queue", "suppress", "lookup", "j.o@elsewhere.example"])?;
+    ensure!(found.len() == 1 && found[0]["manual"] == false, "{found:?}");
+    submit("more", "Jo+x@elsewhere.example", "")?;
+    let told = about("more", "suppressed")?;
+    ensure!(told["SMTPEnhancedCode"] == "5.7.1" || told["SMTPCode"] == 0, "{told}");
+    mox.wait_for_subject("INBOX", "Mail could not be delivered: more")?;
+
+    // What was not heard before something newer happened is not told any more.
+    drop(receiver.process.take());
+    submit("stale", "someone451@elsewhere.example", "")?;
+    let list = ["queue", "webhook", "list"];
+    let one = |event: &str| {
+        wait::until(&format!("one webhook, {event}"), wait::DEADLINE, || {
+            let all = json(&mox, &list)?;
+            Ok((all.len() == 1 && all[0]["event"] == event).then(|| all[0].clone()))
+        })
+    };
+    let first = one("delayed")?;
+    mox.command(&["queue", "drop", "-to", "someone451@elsewhere.example"])?;
+    let second = one("canceled")?;
+    let retired = json(
+        &mox,
+        &["queue", "webhook", "retired", "list", "-ids", &first["id"].to_string()],
+    )?;
+    ensure!(
+        retired.len() == 1 && retired[0]["success"] == false && retired[0]["superseded_by"] == second["id"],
+        "{retired:?}"
+    );
+    let table = mox.command(&["queue", "webhook", "retired", "list", "-event", "delayed", "-asc"])?;
+    ensure!(table.contains("\tsuperseded\t"), "{table}");
     Ok(())
 }
 
