@@ -239,6 +239,17 @@ impl Mox {
         }
     }
 
+    /// A figure of a service, by its name with labels, if it has it by now.
+    ///
+    /// # Errors
+    /// If they can't be asked for.
+    pub fn figure(&self, service: &str, name: &str) -> Result<Option<String>> {
+        let at = self.metrics(service);
+        let texts = client::succeed("curl", &["-sS", &format!("http://{at}/metrics")], "")?;
+        let line = texts.lines().find(|line| line.starts_with(name));
+        Ok(line.and_then(|line| line.rsplit(' ').next()).map(str::to_owned))
+    }
+
     /// Receiving mail.
     #[must_use]
     pub fn smtp(&self) -> SocketAddr {
@@ -320,8 +331,10 @@ impl Mox {
         let process = match (self.shape, name) {
             (Shape::Single, _) if self.host => {
                 let own = self.own_program();
+                let user = own.exists().then_some(HOST_USER);
                 let program = if own.exists() { own } else { binary("mox")? };
-                Process::start_ahead(name, &program, &["-config", &file, "serve"], &log, self.ahead)?
+                let args = ["-config", &file, "serve"];
+                Process::start_ahead(name, &program, &args, &log, self.ahead, user)?
             }
             (Shape::Single, _) => Process::start(name, &binary("mox")?, &["localserve", "-dir", &dir], &log)?,
             (Shape::Pieces, "nats") => pieces::start_nats(self.ip, &log)?,

@@ -61,7 +61,7 @@ pub(crate) fn metrics_port(service: &str) -> u16 {
 pub(crate) fn start_service(mox: &Mox, service: &str, log: &Path) -> Result<Process> {
     let config = text(&config_file(mox.config_dir(), service));
     let program = binary(&format!("mox-{service}"))?;
-    Process::start_ahead(service, &program, &["-config", &config], log, mox.ahead())
+    Process::start_ahead(service, &program, &["-config", &config], log, mox.ahead(), None)
 }
 
 pub(crate) fn start_nats(ip: IpAddr, log: &Path) -> Result<Process> {

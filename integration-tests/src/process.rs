@@ -44,8 +44,14 @@ pub fn binary(name: &str) -> Result<PathBuf> {
 
 /// A command whose process is killed by the kernel when the thread that starts it ends.
 fn bound(program: &Path) -> Command {
+    let mut command = setpriv();
+    command.arg("--").arg(program);
+    command
+}
+
+fn setpriv() -> Command {
     let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+    command.args(["--pdeathsig", "KILL"]);
     command
 }
 
@@ -63,10 +69,11 @@ impl Process {
     /// # Errors
     /// If it can't be started.
     pub fn start<S: AsRef<OsStr>>(name: &str, program: &Path, args: &[S], log: &Path) -> Result<Self> {
-        Self::start_ahead(name, program, args, log, 0)
+        Self::run(name, bound(program), args, log)
     }
 
-    /// As [`Process::start`], with a clock that is so many hours ahead.
+    /// As [`Process::start`], with a clock that is so many hours ahead. If a user is named, it is that user's from the
+    /// start, and may listen on ports below 1024: what moves the clock does not survive a change of the user.
     ///
     /// # Errors
     /// If it can't be started, or libfaketime is missing, which moves the clock.
@@ -76,23 +83,34 @@ impl Process {
         args: &[S],
         log: &Path,
         hours: u32,
+        user: Option<&str>,
     ) -> Result<Self> {
+        if hours == 0 {
+            return Self::start(name, program, args, log);
+        }
+        let library = format!(
+            "/usr/lib/{}-linux-gnu/faketime/libfaketimeMT.so.1",
+            std::env::consts::ARCH
+        );
+        if !Path::new(&library).exists() {
+            bail!("{library} is missing: run tools/deps test");
+        }
+        let mut command = setpriv();
+        if let Some(user) = user {
+            let capability = "+net_bind_service";
+            command.args(["--reuid", user, "--regid", "nogroup", "--clear-groups"]);
+            command.args(["--inh-caps", capability, "--ambient-caps", capability]);
+        }
+        command.args(["--", "env"]).arg(format!("LD_PRELOAD={library}"));
+        command.arg(format!("FAKETIME=+{hours}h"));
+        command.arg("FAKETIME_DONT_FAKE_MONOTONIC=1").arg(program);
+        Self::run(name, command, args, log)
+    }
+
+    fn run<S: AsRef<OsStr>>(name: &str, mut command: Command, args: &[S], log: &Path) -> Result<Self> {
         let file = File::options().create(true).append(true).open(log);
         let file = file.with_context(|| format!("opening {}", log.display()))?;
-        let mut command = bound(program);
-        if hours > 0 {
-            let library = format!(
-                "/usr/lib/{}-linux-gnu/faketime/libfaketimeMT.so.1",
-                std::env::consts::ARCH
-            );
-            if !Path::new(&library).exists() {
-                bail!("{library} is missing: run tools/deps test");
-            }
-            command
-                .env("LD_PRELOAD", library)
-                .env("FAKETIME", format!("+{hours}h"))
-                .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
-        }
+        let program = command.get_args().last().unwrap_or_default().to_owned();
         let child = command
             .args(args)
             .env_remove("MOXCONF")

@@ -89,6 +89,18 @@ impl Imap {
         exists.context("no EXISTS")
     }
 
+    /// A message by its number in the mailbox that is open.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn message(&mut self, number: usize) -> Result<String> {
+        let answer = self.command(&format!("FETCH {number} BODY.PEEK[]"))?.concat();
+        // The literal is between its size and the end of the list.
+        let text = answer.split_once('}').and_then(|(_, text)| text.strip_suffix(')'));
+        text.map(str::to_owned)
+            .with_context(|| format!("message {number} is not in {answer:?}"))
+    }
+
     /// UID and subject of the messages from a UID on, in the mailbox that is open.
     ///
     /// # Errors

@@ -40,15 +40,6 @@ fn output(done: &std::process::Output) -> String {
     String::from_utf8_lossy(&done.stdout).into_owned()
 }
 
-/// A figure of a system, if it has it by now.
-fn figure(mox: &Mox, name: &str) -> Result<Option<String>> {
-    let at = mox.metrics("store").to_string();
-    let done = run("curl", &["-sS", &format!("http://{at}/metrics")], "")?;
-    let texts = output(&done);
-    let line = texts.lines().find(|line| line.starts_with(name));
-    Ok(line.and_then(|line| line.rsplit(' ').next()).map(str::to_owned))
-}
-
 fn who_asks_is_told_what_dmarc_found_out(shape: Shape) -> Result<()> {
     // The one who is told is a host of its own, always in one process.
     let prepare = |shape, dns: &Dns| {
@@ -102,7 +93,7 @@ fn who_asks_is_told_what_dmarc_found_out(shape: Shape) -> Result<()> {
         ensure!(reply.code == 250, "{reply:?}");
     }
     wait::until("messages to be recorded", wait::DEADLINE, || {
-        let recorded = figure(&teller, "mox_store_reports_recorded_total")?;
+        let recorded = teller.figure("store", "mox_store_reports_recorded_total")?;
         Ok((recorded.as_deref() == Some("3")).then_some(()))
     })?;
     // A day later.
@@ -115,7 +106,7 @@ fn who_asks_is_told_what_dmarc_found_out(shape: Shape) -> Result<()> {
         Ok((imap.examine("DMARC").unwrap_or(0) == 1).then_some(()))
     })
     .with_context(|| format!("{}\n{}", teller.log_tails(), told.log_tails()))?;
-    let message = imap.command("FETCH 1 BODY.PEEK[]")?.concat();
+    let message = imap.message(1)?;
     ensure!(message.contains("X-Mox-Reason: dmarc-report"), "{message}");
     ensure!(
         message.contains("dkim=pass") && message.contains("dmarc=pass"),
@@ -125,7 +116,6 @@ fn who_asks_is_told_what_dmarc_found_out(shape: Shape) -> Result<()> {
         message.contains("Subject: Report Domain: sender.example Submitter: mail.receiver.example"),
         "{message}"
     );
-    let (_, message) = message.split_once("}\r\n").context("no literal")?;
     let file = told.folder().join("report.eml");
     std::fs::write(&file, message)?;
     let file = file.display().to_string();
@@ -138,14 +128,14 @@ fn who_asks_is_told_what_dmarc_found_out(shape: Shape) -> Result<()> {
         ensure!(report.contains(line), "{line} in {report}");
     }
     wait::until("the report to be kept", wait::DEADLINE, || {
-        let kept = figure(
-            &told,
+        let kept = told.figure(
+            "store",
             "mox_store_reports_received_total{kind=\"dmarc\",result=\"kept\"}",
         )?;
         Ok((kept.as_deref() == Some("1")).then_some(()))
     })?;
     // Nothing is left to be told, and it was told once.
-    ensure!(figure(&teller, "mox_store_reports_waiting")?.as_deref() == Some("0"));
+    ensure!(teller.figure("store", "mox_store_reports_waiting")?.as_deref() == Some("0"));
     ensure!(imap.examine("DMARC")? == 1);
     Ok(())
 }
