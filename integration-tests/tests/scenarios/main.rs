@@ -65,6 +65,7 @@ mod peers;
 mod queue_commands;
 mod queue_kills;
 mod reading;
+mod report_bombs;
 mod reports;
 mod searching;
 mod sending;
