@@ -49,6 +49,10 @@ pub enum Sts {
     Policy(&'static str, bool),
     /// A record, and nothing behind it.
     Broken,
+    /// A host of the policy whose certificate is not for it.
+    Misnamed,
+    /// A text that is no policy.
+    Nonsense,
 }
 
 /// What the message says.
@@ -80,7 +84,7 @@ pub struct Case {
     pub message: Message,
     /// From mox.
     expected: &'static str,
-    /// From Postfix; "" if it does not know of it.
+    /// From Postfix, which sends no TLS reports; "" if it does not know of it. MTA-STS is what a policy map says.
     from_postfix: &'static str,
     /// To Postfix, if that is another.
     to_postfix: Option<&'static str>,
@@ -106,15 +110,15 @@ const CASES: &[Case] = &[
         title: "plain: no STARTTLS",
         label: "plaintext",
         host: Host::Plain,
-        expected: "delivered without TLS; –; no-policy-found: starttls-not-supported",
-        from_postfix: "delivered without TLS",
+        expected: "delivered without TLS; –; no-policy-found: 1 starttls-not-supported",
+        from_postfix: "delivered without TLS; –",
         ..BASE
     },
     Case {
         title: "STARTTLS",
         label: "starttls",
-        expected: "delivered with TLS; –; no-policy-found: ok",
-        from_postfix: "delivered with TLS",
+        expected: "delivered with TLS; –; no-policy-found: 1 ok",
+        from_postfix: "delivered with TLS; –",
         ..BASE
     },
     Case {
@@ -122,32 +126,32 @@ const CASES: &[Case] = &[
         label: "unsigned",
         signed: false,
         dane: Dane::Wrong,
-        expected: "delivered with TLS; –; no-policy-found: ok",
-        from_postfix: "delivered with TLS",
+        expected: "delivered with TLS; –; no-policy-found: 1 ok",
+        from_postfix: "delivered with TLS; –",
         ..BASE
     },
     Case {
         title: "DANE good (3 1 1)",
         label: "dane",
         dane: Dane::Good,
-        expected: "delivered with TLS; –; tlsa: ok",
-        from_postfix: "delivered with TLS, verified",
+        expected: "delivered with TLS; –; tlsa: 1 ok",
+        from_postfix: "delivered with TLS, verified; –",
         ..BASE
     },
     Case {
         title: "DANE good (2 0 1)",
         label: "daneta",
         dane: Dane::Authority,
-        expected: "delivered with TLS; –; tlsa: ok",
-        from_postfix: "delivered with TLS, verified",
+        expected: "delivered with TLS; –; tlsa: 1 ok",
+        from_postfix: "delivered with TLS, verified; –",
         ..BASE
     },
     Case {
         title: "DANE wrong",
         label: "danewrong",
         dane: Dane::Wrong,
-        expected: "deferred; 4.7.5; tlsa: tlsa-invalid",
-        from_postfix: "deferred; 4.7.5",
+        expected: "deferred; delayed 4.7.5; tlsa: 5 tlsa-invalid",
+        from_postfix: "failed; failed 4.7.5",
         ..BASE
     },
     Case {
@@ -155,16 +159,16 @@ const CASES: &[Case] = &[
         label: "daneplain",
         host: Host::Plain,
         dane: Dane::Good,
-        expected: "deferred; 4.7.5; tlsa: starttls-not-supported",
-        from_postfix: "deferred; 4.7.4",
+        expected: "deferred; delayed 4.7.5; tlsa: 5 starttls-not-supported",
+        from_postfix: "failed; failed 4.7.4",
         ..BASE
     },
     Case {
         title: "DANE, only records that mean nothing",
         label: "daneunusable",
         dane: Dane::Unusable,
-        expected: "delivered with TLS; –; tlsa: tlsa-invalid",
-        from_postfix: "delivered with TLS",
+        expected: "delivered with TLS; –; tlsa: 1 tlsa-invalid",
+        from_postfix: "delivered with TLS; –",
         ..BASE
     },
     Case {
@@ -172,16 +176,16 @@ const CASES: &[Case] = &[
         label: "danecname",
         alias: true,
         dane: Dane::Good,
-        expected: "delivered with TLS; –; tlsa: ok",
-        from_postfix: "delivered with TLS, verified",
+        expected: "delivered with TLS; –; tlsa: 1 ok",
+        from_postfix: "delivered with TLS, verified; –",
         ..BASE
     },
     Case {
         title: "DANE, signature broken",
         label: "danebogus",
         dane: Dane::Bogus,
-        expected: "deferred; 4.4.3; tlsa: dnssec-invalid",
-        from_postfix: "deferred; 4.7.5",
+        expected: "deferred; delayed 4.4.3; tlsa: 5 dnssec-invalid",
+        from_postfix: "failed; failed 4.7.5",
         ..BASE
     },
     Case {
@@ -189,7 +193,8 @@ const CASES: &[Case] = &[
         label: "stsgood",
         signed: false,
         sts: Sts::Policy("enforce", true),
-        expected: "delivered with TLS; –; sts: ok",
+        expected: "delivered with TLS; –; sts: 1 ok",
+        from_postfix: "delivered with TLS, verified; –",
         ..BASE
     },
     Case {
@@ -198,7 +203,8 @@ const CASES: &[Case] = &[
         signed: false,
         named: false,
         sts: Sts::Policy("enforce", true),
-        expected: "deferred; 4.7.5; sts: certificate-host-mismatch",
+        expected: "deferred; delayed 4.7.5; sts: 5 certificate-host-mismatch",
+        from_postfix: "failed; failed 4.7.5",
         ..BASE
     },
     Case {
@@ -206,7 +212,8 @@ const CASES: &[Case] = &[
         label: "stsmx",
         signed: false,
         sts: Sts::Policy("enforce", false),
-        expected: "deferred; 4.7.5; sts: validation-failure",
+        expected: "deferred; delayed 4.7.5; sts: 5 validation-failure",
+        from_postfix: "failed; failed 4.7.5",
         ..BASE
     },
     Case {
@@ -215,7 +222,8 @@ const CASES: &[Case] = &[
         signed: false,
         host: Host::Plain,
         sts: Sts::Policy("enforce", true),
-        expected: "deferred; 4.7.5; sts: starttls-not-supported",
+        expected: "deferred; delayed 4.7.5; sts: 5 starttls-not-supported",
+        from_postfix: "failed; failed 4.7.4",
         ..BASE
     },
     Case {
@@ -224,7 +232,8 @@ const CASES: &[Case] = &[
         signed: false,
         named: false,
         sts: Sts::Policy("testing", true),
-        expected: "delivered with TLS; –; sts: certificate-host-mismatch",
+        expected: "delivered with TLS; –; sts: 1 certificate-host-mismatch",
+        from_postfix: "delivered with TLS; –",
         ..BASE
     },
     Case {
@@ -232,7 +241,23 @@ const CASES: &[Case] = &[
         label: "stsbroken",
         signed: false,
         sts: Sts::Broken,
-        expected: "delivered with TLS; –; sts: sts-policy-fetch-error",
+        expected: "delivered with TLS; –; sts: 1 sts-policy-fetch-error",
+        ..BASE
+    },
+    Case {
+        title: "MTA-STS, policy's host with a wrong certificate",
+        label: "stsmisnamed",
+        signed: false,
+        sts: Sts::Misnamed,
+        expected: "delivered with TLS; –; sts: 1 sts-webpki-invalid",
+        ..BASE
+    },
+    Case {
+        title: "MTA-STS, policy that is none",
+        label: "stsnonsense",
+        signed: false,
+        sts: Sts::Nonsense,
+        expected: "delivered with TLS; –; sts: 1 sts-policy-invalid",
         ..BASE
     },
     Case {
@@ -240,7 +265,7 @@ const CASES: &[Case] = &[
         label: "both",
         dane: Dane::Wrong,
         sts: Sts::Policy("enforce", true),
-        expected: "deferred; 4.7.5; tlsa: tlsa-invalid, sts: ok",
+        expected: "deferred; delayed 4.7.5; sts: 5 ok, tlsa: 5 tlsa-invalid",
         ..BASE
     },
     Case {
@@ -248,8 +273,8 @@ const CASES: &[Case] = &[
         label: "reqdane",
         dane: Dane::Good,
         message: Message::Required,
-        expected: "delivered with TLS and REQUIRETLS; –; tlsa: ok",
-        to_postfix: Some("failed; 5.7.30; tlsa: ok"),
+        expected: "delivered with TLS and REQUIRETLS; –; tlsa: 1 ok",
+        to_postfix: Some("failed; failed 5.7.30; tlsa: 1 ok"),
         ..BASE
     },
     Case {
@@ -258,8 +283,8 @@ const CASES: &[Case] = &[
         signed: false,
         sts: Sts::Policy("testing", true),
         message: Message::Required,
-        expected: "delivered with TLS and REQUIRETLS; –; sts: ok",
-        to_postfix: Some("failed; 5.7.30; sts: ok"),
+        expected: "delivered with TLS and REQUIRETLS; –; sts: 1 ok",
+        to_postfix: Some("failed; failed 5.7.30; sts: 1 ok"),
         ..BASE
     },
     Case {
@@ -268,7 +293,7 @@ const CASES: &[Case] = &[
         host: Host::NoRequireTls,
         dane: Dane::Good,
         message: Message::Required,
-        expected: "failed; 5.7.30; tlsa: ok",
+        expected: "failed; failed 5.7.30; tlsa: 1 ok",
         ..BASE
     },
     Case {
@@ -276,7 +301,7 @@ const CASES: &[Case] = &[
         label: "reqplain",
         host: Host::Plain,
         message: Message::Required,
-        expected: "failed; 5.7.30; no-policy-found: starttls-not-supported",
+        expected: "failed; failed 5.7.30; no-policy-found: 1 starttls-not-supported",
         ..BASE
     },
     Case {
@@ -284,7 +309,7 @@ const CASES: &[Case] = &[
         label: "requnsure",
         signed: false,
         message: Message::Required,
-        expected: "failed; 5.7.30; –",
+        expected: "failed; failed 5.7.30; –",
         ..BASE
     },
     Case {
@@ -292,7 +317,7 @@ const CASES: &[Case] = &[
         label: "nodane",
         dane: Dane::Wrong,
         message: Message::NotRequired,
-        expected: "delivered with TLS; –; tlsa: tlsa-invalid",
+        expected: "delivered with TLS; –; tlsa: 1 tlsa-invalid",
         ..BASE
     },
     Case {
@@ -302,7 +327,7 @@ const CASES: &[Case] = &[
         host: Host::Plain,
         sts: Sts::Policy("enforce", true),
         message: Message::NotRequired,
-        expected: "delivered without TLS; –; sts: starttls-not-supported",
+        expected: "delivered without TLS; –; sts: 1 starttls-not-supported",
         ..BASE
     },
 ];
@@ -321,7 +346,7 @@ pub fn all() -> Vec<Cell> {
     for (from, to) in [(From::Mox, To::Mox), (From::Mox, To::Postfix), (From::Postfix, To::Mox)] {
         for case in CASES.iter().copied() {
             let cell = Cell { case, from, to };
-            // Postfix knows of REQUIRETLS only that it has none, which one cell shows.
+            // What Postfix 3.7 does not know of: of REQUIRETLS it is shown that it has none.
             let known = match (from, to) {
                 (From::Postfix, _) => !case.from_postfix.is_empty(),
                 (_, To::Postfix) => case.host != Host::NoRequireTls,
@@ -336,7 +361,7 @@ pub fn all() -> Vec<Cell> {
 }
 
 impl Cell {
-    /// What is to come of it.
+    /// What is to come of it: outcome; DSN; TLS report.
     pub fn expected(&self) -> &'static str {
         match (self.from, self.to) {
             (From::Postfix, _) => self.case.from_postfix,
@@ -354,6 +379,11 @@ impl Cell {
             To::Mox => "m",
             To::Postfix => "p",
         }
+    }
+
+    /// Whether a TLS report tells of it.
+    pub fn is_reported(&self) -> bool {
+        self.expected().split("; ").nth(2).is_some_and(|report| report != "–")
     }
 
     /// The recipient's domain; the same from whom ever.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use mox_integration_tests::client::succeed;
-use mox_integration_tests::{Process, free_ip, run, wait};
+use mox_integration_tests::{Process, run, wait};
 
 /// The signed zone. Everything of the tests is below it.
 pub const SIGNED: &str = "example";
@@ -26,10 +26,9 @@ pub struct Dns {
 }
 
 impl Dns {
-    /// Serves records, as lines of a zone file with absolute names: those below [`UNSIGNED`] without signatures.
+    /// Serves records at an address, as lines of a zone file with absolute names: those below [`UNSIGNED`] without signatures.
     /// `broken` are replaced after signing: a text, and by what.
-    pub fn start(folder: &Path, records: &[String], broken: &[(String, String)]) -> Result<Self> {
-        let ip = free_ip();
+    pub fn start(folder: &Path, ip: IpAddr, records: &[String], broken: &[(String, String)]) -> Result<Self> {
         let (unsigned, signed): (Vec<&String>, Vec<&String>) = records.iter().partition(|line| {
             let name = line.split_whitespace().next().unwrap_or_default().trim_end_matches('.');
             name.ends_with(&format!(".{UNSIGNED}")) || name == UNSIGNED

@@ -5,9 +5,8 @@ use std::fs;
 use std::net::IpAddr;
 
 use anyhow::{Context, Result};
-use mox_integration_tests::client::python;
-use mox_integration_tests::{Mox, Options, PASSWORD, Process, Shape, USER, free_ip, wait};
-use serde_json::Value;
+use mox_integration_tests::client::{python, succeed};
+use mox_integration_tests::{Mox, Options, PASSWORD, Process, Shape, USER, binary, free_ip};
 use tempfile::TempDir;
 use toml_edit::{Array, InlineTable, Item, Table, table, value};
 
@@ -16,6 +15,7 @@ use crate::certificates::{Authority, digest};
 use crate::dns::Dns;
 use crate::policies;
 use crate::postfix::Postfix;
+use crate::seen::Reader;
 
 /// Data of a TLSA record that nothing has.
 const NOTHING: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
@@ -38,13 +38,24 @@ s.quit()
 /// The running world.
 pub struct World {
     // Servers before what they use.
-    sender: Mox,
-    receiver: Mox,
-    postfix: Postfix,
+    pub sender: Mox,
+    pub receiver: Mox,
+    pub postfix: Postfix,
+    pub sender_mail: Reader,
+    pub receiver_mail: Reader,
     _policies: Process,
     _dns: Dns,
     _folder: TempDir,
 }
+
+/// Where TLS reports about all cells go: an address of the receiver.
+pub const REPORTS: &str = "tls@reports.example";
+/// The mailbox of the receiver that they are in.
+pub const REPORTS_MAILBOX: &str = "TLSRPT";
+/// Who sends from Postfix.
+pub const POSTFIX_USER: &str = "x@postfix.example";
+/// Of the sender's signatures.
+const SELECTOR: &str = "s1";
 
 /// Addresses of a receiver's hosts.
 struct Hosts {
@@ -64,7 +75,8 @@ impl Hosts {
 }
 
 impl World {
-    pub fn start(cells: &[Cell]) -> Result<Self> {
+    /// Starts everything: the sender of mox in a shape.
+    pub fn start(cells: &[Cell], shape: Shape) -> Result<Self> {
         let mut folder = tempfile::Builder::new().prefix("security-").tempdir()?;
         folder.disable_cleanup(std::env::var_os("MOX_KEEP").is_some());
         let path = folder.path();
@@ -93,27 +105,35 @@ impl World {
         let (mox_cert, postfix_cert) = (certificate(To::Mox, "mox")?, certificate(To::Postfix, "postfix")?);
         let policy_hosts: BTreeSet<String> = cells
             .iter()
-            .filter(|c| c.case.sts != Sts::None)
+            .filter(|c| !matches!(c.case.sts, Sts::None | Sts::Misnamed))
             .map(|c| format!("mta-sts.{}", c.domain()))
             .collect();
         let policy_cert = authority.issue("policies", &policy_hosts.into_iter().collect::<Vec<_>>())?;
         let policy_ip = free_ip();
 
-        let (sender, receiver) = (Mox::prepare(Shape::Single, &Options::default())?, {
-            Mox::prepare(Shape::Single, &Options::default())?
-        });
+        let dns_ip = free_ip();
+        let options = Options {
+            host_with_dns: Some((dns_ip, 53).into()),
+            ..Options::default()
+        };
+        let (sender, receiver) = (Mox::prepare(shape, &options)?, Mox::prepare(Shape::Single, &options)?);
+        let (key, public) = dkim_key()?;
         let mut records = vec![
             "a.example. MX 10 mail.a.example.".to_owned(),
             format!("mail.a.example. A {}", sender.ip()),
             "a.example. TXT \"v=spf1 ip4:127.0.0.0/8 -all\"".to_owned(),
             "mail.a.example. TXT \"v=spf1 ip4:127.0.0.0/8 -all\"".to_owned(),
+            "_dmarc.a.example. TXT \"v=DMARC1; p=reject\"".to_owned(),
+            format!("{SELECTOR}._domainkey.a.example. TXT \"{public}\""),
+            "reports.example. MX 10 mx.reports.example.".to_owned(),
+            format!("mx.reports.example. A {}", mox_hosts.tls),
             format!(
                 "postfix.example. MX 10 postfix.example.\npostfix.example. A {}",
                 addresses.0
             ),
             "postfix.example. TXT \"v=spf1 ip4:127.0.0.0/8 -all\"".to_owned(),
         ];
-        let mut policies = Vec::new();
+        let (mut policies, mut postfix_policies) = (Vec::new(), Vec::new());
         let mut seen = BTreeSet::new();
         for cell in cells.iter().filter(|c| seen.insert(c.domain())) {
             let (hosts, cert) = match cell.to {
@@ -122,6 +142,7 @@ impl World {
             };
             let (domain, mx, base) = (cell.domain(), cell.mx(), cell.base());
             records.push(format!("{domain}. MX 10 {mx}."));
+            records.push(format!("_smtp._tls.{domain}. TXT \"v=TLSRPTv1; rua=mailto:{REPORTS}\""));
             if cell.case.alias {
                 records.push(format!("{mx}. CNAME {base}."));
             }
@@ -141,42 +162,61 @@ impl World {
                 records.push(format!("_mta-sts.{domain}. TXT \"v=STSv1; id=1;\""));
                 records.push(format!("mta-sts.{domain}. A {policy_ip}"));
             }
+            if cell.case.sts == Sts::Nonsense {
+                policies.push((format!("mta-sts.{domain}"), "Hello.\r\n".to_owned()));
+            }
             if let Sts::Policy(mode, named) = cell.case.sts {
                 let name = if named { mx.as_str() } else { "other.example" };
                 let text = format!("version: STSv1\r\nmode: {mode}\r\nmx: {name}\r\nmax_age: 86400\r\n");
                 policies.push((format!("mta-sts.{domain}"), text));
+                // What programs answer that find MTA-STS policies for Postfix.
+                if mode == "enforce" {
+                    postfix_policies.push((domain, format!("secure match={name}")));
+                }
             }
         }
-        let dns = Dns::start(path, &records, &[(BEFORE.into(), NOTHING.into())])?;
+        let dns = Dns::start(path, dns_ip, &records, &[(BEFORE.into(), NOTHING.into())])?;
         let policies = policies::serve(path, policy_ip, &policy_cert, &policies)?;
-        let postfix_domains: Vec<String> = domains(To::Postfix).into_iter().collect();
-        let postfix = Postfix::start(path, addresses, dns.ip, &authority, &postfix_cert, &postfix_domains)?;
+        let mut postfix_domains: Vec<String> = domains(To::Postfix).into_iter().collect();
+        postfix_domains.extend(POSTFIX_USER.split_once('@').map(|(_, domain)| domain.to_owned()));
+        let postfix = Postfix::start(
+            path,
+            addresses,
+            dns.ip,
+            &authority,
+            &postfix_cert,
+            &postfix_domains,
+            &postfix_policies,
+        )?;
         let mut world = Self {
             sender,
             receiver,
             postfix,
+            sender_mail: Reader::default(),
+            receiver_mail: Reader::default(),
             _policies: policies,
             _dns: dns,
             _folder: folder,
         };
-        world.configure_sender(&authority)?;
+        world.configure_sender(&authority, &key)?;
         world.configure_receiver(
             &mox_hosts,
             &mox_cert.cert.display().to_string(),
             &mox_cert.key.display().to_string(),
             &domains(To::Mox),
         )?;
-        world.receiver.start_all()?;
-        world.sender.start_all()?;
+        world.receiver.start_first()?;
+        world.sender.start_first()?;
         Ok(world)
     }
 
     /// Directly to recipients' hosts, by the DNS of the test.
-    fn configure_sender(&self, authority: &Authority) -> Result<()> {
+    fn configure_sender(&self, authority: &Authority, key: &str) -> Result<()> {
         let server = format!("{}:53", self._dns.ip);
         let anchor = self._dns.anchor.display().to_string();
         self.sender.edit_config(|config| {
             config["hostname"] = value("mail.a.example");
+            config["outgoing_tls_reports_for_all_success"] = value(true);
             config.remove("transports");
             let dns = config["dns"].or_insert(table());
             dns["servers"] = list([server.clone()]);
@@ -184,13 +224,16 @@ impl World {
             dns["trust_anchor_file"] = value(anchor);
             let ca = config["tls"].or_insert(table())["ca"].or_insert(table());
             ca["cert_files"] = list([authority.pem().display().to_string()]);
-            config["package_log_levels"].or_insert(table())["queue-delivery"] = value("debug");
         })?;
         let path = self.sender.config_dir().join("domains.toml");
         let text = fs::read_to_string(&path)?;
         let mut domains: toml_edit::DocumentMut = text.parse()?;
         domains.remove("routes");
-        let text = format!("{domains}\n[domains.\"a.example\"]\n\n[accounts.mox.destinations.\"mox@a.example\"]\n");
+        let text = format!(
+            "{domains}\n[domains.\"a.example\".dkim]\nsign = [\"{SELECTOR}\"]\n\
+             [domains.\"a.example\".dkim.selectors.{SELECTOR}]\nprivate_key = \"\"\"\n{key}\"\"\"\n\
+             [accounts.mox.destinations.\"mox@a.example\"]\n"
+        );
         fs::write(&path, text)?;
         Ok(())
     }
@@ -230,6 +273,10 @@ impl World {
         })?;
         let path = self.receiver.config_dir().join("domains.toml");
         let mut text = fs::read_to_string(&path)?;
+        let (localpart, domain) = REPORTS.split_once('@').unwrap_or_default();
+        text.push_str(&format!(
+            "\n[domains.\"{domain}\".tlsrpt]\nlocalpart = \"{localpart}\"\naccount = \"mox\"\nmailbox = \"{REPORTS_MAILBOX}\"\n"
+        ));
         for domain in domains {
             text.push_str(&format!(
                 "\n[domains.\"{domain}\"]\n\n[accounts.mox.destinations.\"x@{domain}\"]\n"
@@ -244,7 +291,7 @@ impl World {
         let (to, subject) = (cell.recipient(), cell.subject());
         let sender = match cell.from {
             From::Mox => "mox@a.example",
-            From::Postfix => "x@postfix.example",
+            From::Postfix => POSTFIX_USER,
         };
         let (field, options) = match cell.case.message {
             Message::Plain => ("", ""),
@@ -264,195 +311,6 @@ impl World {
         python(SUBMIT, &[&host, &port, USER, PASSWORD, sender, &to, &message, options]).map(drop)
     }
 
-    /// What became of the message of a cell, in words.
-    pub fn outcome(&self, cell: &Cell) -> Result<String> {
-        match cell.from {
-            From::Mox => self.outcome_of_mox(cell),
-            From::Postfix => self.outcome_of_postfix(cell),
-        }
-    }
-
-    fn outcome_of_mox(&self, cell: &Cell) -> Result<String> {
-        let recipient = cell.recipient();
-        let what = format!("mox to try {recipient}");
-        let (outcome, code) = wait::until(&what, wait::DEADLINE, || {
-            if let Some(received) = self.received(cell)? {
-                return Ok(Some((received, "–".to_owned())));
-            }
-            if let Some(code) = self.deferred(&recipient)? {
-                return Ok(Some(("deferred".to_owned(), code)));
-            }
-            let status = self.notification(&recipient)?;
-            Ok(status.map(|status| ("failed".to_owned(), status)))
-        })?;
-        Ok(format!("{outcome}; {code}; {}", self.tls_report(cell)?))
-    }
-
-    /// How the message arrived, if it did.
-    fn received(&self, cell: &Cell) -> Result<Option<String>> {
-        let subject = cell.subject();
-        let header = match cell.to {
-            To::Postfix => self.postfix.message(&cell.recipient(), &subject),
-            To::Mox => {
-                let mut imap = self.receiver.login()?;
-                let count = imap.examine("INBOX")?;
-                let uid = match count {
-                    0 => None,
-                    _ => imap.subjects(1)?.into_iter().find(|(_, s)| *s == subject),
-                };
-                match uid {
-                    Some((uid, _)) => Some(imap.command(&format!("UID FETCH {uid} BODY.PEEK[HEADER]"))?.join("")),
-                    None => None,
-                }
-            }
-        };
-        let Some(header) = header else { return Ok(None) };
-        // The first one is of the host that received it.
-        let at = header.find("Received: ").context("the message has no Received field")?;
-        let mut lines = header[at..].split('\n');
-        let first = lines.next().unwrap_or_default().to_owned();
-        let field = lines
-            .take_while(|l| l.starts_with([' ', '\t']))
-            .fold(first, |field, line| field + line);
-        let tls = ["with ESMTPS", "with UTF8SMTPS"]
-            .iter()
-            .any(|with| field.contains(with));
-        let mut text = if tls {
-            "delivered with TLS"
-        } else {
-            "delivered without TLS"
-        }
-        .to_owned();
-        if cell.to == To::Mox && self.receiver_saw_requiretls(cell)? {
-            text.push_str(" and REQUIRETLS");
-        }
-        Ok(Some(text))
-    }
-
-    /// Whether the host of mox that received a message was told REQUIRETLS.
-    fn receiver_saw_requiretls(&self, cell: &Cell) -> Result<bool> {
-        let log = fs::read_to_string(self.receiver.folder().join("mox.log"))?;
-        let recipient = cell.recipient();
-        // Lines of one connection have the same cid.
-        let cid = |line: &str| {
-            line.split_whitespace()
-                .find(|w| w.starts_with("cid="))
-                .map(str::to_owned)
-        };
-        let rcpt = log.lines().find(|l| l.contains("RCPT TO") && l.contains(&recipient));
-        let connection = rcpt
-            .and_then(cid)
-            .context("the transcript does not have the recipient")?;
-        Ok(log
-            .lines()
-            .any(|line| line.contains("MAIL FROM") && line.contains(" REQUIRETLS") && line.contains(&connection)))
-    }
-
-    /// The code with which the message waits, if it was tried.
-    fn deferred(&self, recipient: &str) -> Result<Option<String>> {
-        let list = self.sender.command(&["queue", "list", "-json", "-to", recipient])?;
-        for line in list.lines().filter(|l| l.starts_with('{')) {
-            let entry: Value = serde_json::from_str(line).with_context(|| line.to_owned())?;
-            let text = entry.to_string();
-            // The last result has the code.
-            if let Some(code) = text
-                .split("\"enhanced_code\":\"")
-                .last()
-                .and_then(|t| t.split('"').next())
-                && code.starts_with("4.")
-            {
-                return Ok(Some(code.to_owned()));
-            }
-        }
-        Ok(None)
-    }
-
-    /// The status in the notification about a recipient, if there is one.
-    fn notification(&self, recipient: &str) -> Result<Option<String>> {
-        let mut imap = self.sender.login()?;
-        if imap.examine("INBOX")? == 0 {
-            return Ok(None);
-        }
-        for (uid, _) in imap.subjects(1)? {
-            let text = imap.command(&format!("UID FETCH {uid} BODY.PEEK[]"))?.join("");
-            if !text.contains(&format!("Final-Recipient: rfc822; {recipient}"))
-                && !text.contains(&format!("Final-Recipient: rfc822;{recipient}"))
-            {
-                continue;
-            }
-            let status = text
-                .split("\nStatus: ")
-                .nth(1)
-                .context("the notification has no status")?;
-            return Ok(status.split_whitespace().next().map(str::to_owned));
-        }
-        Ok(None)
-    }
-
-    /// What a TLS report will say.
-    fn tls_report(&self, cell: &Cell) -> Result<String> {
-        let log = fs::read_to_string(self.sender.folder().join("mox.log"))?;
-        let domain = format!("domain={}", cell.domain());
-        let mut found = Vec::new();
-        for line in log.lines().filter(|l| l.contains("what TLS led to")) {
-            let words: Vec<&str> = line.split_whitespace().collect();
-            if !words.contains(&domain.as_str()) {
-                continue;
-            }
-            let value = |name: &str| {
-                let at = line.find(&format!(" {name}="))? + name.len() + 2;
-                let rest = &line[at..];
-                match rest.strip_prefix('"') {
-                    Some(quoted) => quoted.split('"').next(),
-                    None => rest.split_whitespace().next(),
-                }
-            };
-            let policy = value("policy").unwrap_or_default();
-            let policy = policy
-                .trim_start_matches("TLS_POLICY_TYPE_")
-                .to_lowercase()
-                .replace('_', "-");
-            let kinds = value("kinds").unwrap_or_default();
-            let kinds = kinds.replace("TLS_RESULT_TYPE_", "").to_lowercase().replace('_', "-");
-            let text = format!("{policy}: {}", if kinds.is_empty() { "ok" } else { &kinds });
-            if !found.contains(&text) {
-                found.push(text);
-            }
-        }
-        Ok(if found.is_empty() {
-            "–".to_owned()
-        } else {
-            found.join(", ")
-        })
-    }
-
-    fn outcome_of_postfix(&self, cell: &Cell) -> Result<String> {
-        let line = self.postfix.outcome(&cell.recipient())?;
-        if !line.contains("status=sent") {
-            let code = line
-                .split("dsn=")
-                .nth(1)
-                .and_then(|t| t.split(',').next())
-                .unwrap_or("?");
-            return Ok(format!("deferred; {code}"));
-        }
-        wait::until("the message of Postfix", wait::DEADLINE, || self.received(cell))?;
-        let log = self.postfix.log();
-        let with = |kind: &str| {
-            [cell.mx(), cell.base()]
-                .iter()
-                .any(|host| log.contains(&format!("{kind} TLS connection established to {host}[")))
-        };
-        Ok(if with("Verified") {
-            "delivered with TLS, verified"
-        } else if with("Untrusted") || with("Trusted") || with("Anonymous") {
-            "delivered with TLS"
-        } else {
-            "delivered without TLS"
-        }
-        .to_owned())
-    }
-
     /// Everything that was logged, for failures.
     pub fn logs(&self) -> String {
         format!(
@@ -462,6 +320,16 @@ impl World {
             self.postfix.log()
         )
     }
+}
+
+/// A new DKIM key, and the text of its record.
+fn dkim_key() -> Result<(String, String)> {
+    let mox = binary("mox")?.display().to_string();
+    let key = succeed(&mox, &["dkim", "gened25519"], "")?;
+    let record = succeed(&mox, &["dkim", "txt"], &key)?;
+    let text = record.lines().find(|line| line.contains("v=DKIM1"));
+    let text = text.context("mox dkim txt prints no record")?.trim().trim_matches('"');
+    Ok((key, text.to_owned()))
 }
 
 fn list<const N: usize>(values: [String; N]) -> Item {

@@ -52,6 +52,7 @@ impl Postfix {
         (free_ip(), free_ip())
     }
 
+    /// Starts it, to receive for some domains, and with TLS policies for others.
     pub fn start(
         folder: &Path,
         (tls, plain): (IpAddr, IpAddr),
@@ -59,6 +60,7 @@ impl Postfix {
         authority: &Authority,
         certificate: &Certificate,
         domains: &[String],
+        policies: &[(String, String)],
     ) -> Result<Self> {
         let program = Path::new(DAEMONS).join("master");
         ensure!(
@@ -80,7 +82,15 @@ impl Postfix {
         for file in ["services", "nsswitch.conf", "hosts"] {
             let _ = fs::copy(format!("/etc/{file}"), at("spool/etc").join(file));
         }
-        fs::write(at("config/main.cf"), main_cf(&folder, authority, certificate, domains))?;
+        let mut main = main_cf(&folder, authority, certificate, domains);
+        let policies: Vec<String> = policies.iter().map(|(d, p)| format!("{{{d}={p}}}")).collect();
+        if !policies.is_empty() {
+            main.push_str(&format!(
+                "smtp_tls_policy_maps = inline:{{ {} }}\n",
+                policies.join(", ")
+            ));
+        }
+        fs::write(at("config/main.cf"), main)?;
         let master = MASTER
             .replace("TLS:", &format!("{tls}:"))
             .replace("PLAIN:", &format!("{plain}:"));
@@ -128,13 +138,16 @@ impl Postfix {
 
     /// The message with this subject, if it arrived for a recipient.
     pub fn message(&self, to: &str, subject: &str) -> Option<String> {
-        let (local, domain) = to.split_once('@')?;
+        let subject = format!("Subject: {subject}\n");
+        self.messages(to).into_iter().find(|text| text.contains(&subject))
+    }
+
+    /// What arrived for a recipient.
+    pub fn messages(&self, to: &str) -> Vec<String> {
+        let (local, domain) = to.split_once('@').unwrap_or_default();
         let folder = self.folder.join("mail").join(format!("{local}-{domain}")).join("new");
-        let files = fs::read_dir(folder).ok()?;
-        files
-            .flatten()
-            .filter_map(|file| fs::read_to_string(file.path()).ok())
-            .find(|text| text.contains(&format!("Subject: {subject}\n")))
+        let files = fs::read_dir(folder).into_iter().flatten().flatten();
+        files.filter_map(|file| fs::read_to_string(file.path()).ok()).collect()
     }
 }
 
@@ -180,6 +193,7 @@ fn main_cf(folder: &Path, authority: &Authority, certificate: &Certificate, doma
          smtp_dns_support_level = dnssec\n\
          smtp_host_lookup = dns\n\
          smtp_tls_CAfile = {ca}\n\
+         maximal_queue_lifetime = 0\n\
          smtp_tls_loglevel = 1\n",
         domains = domains.join(", "),
         maps = maps.join(", "),
