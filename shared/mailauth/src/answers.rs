@@ -8,7 +8,7 @@ use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use mail_auth::common::parse::TxtRecordParser;
@@ -27,10 +27,17 @@ const NAMES: usize = 96;
 /// How long all questions for one message may take.
 const TIME: Duration = Duration::from_secs(30);
 
+/// Verifies, without a server to ask: every question is answered by a cache. Made once, as it reads all certificates that
+/// the system trusts.
+static OFFLINE: LazyLock<Result<MessageAuthenticator, String>> = LazyLock::new(|| {
+    let config = ResolverConfig::from_parts(None, Vec::new(), Vec::new());
+    MessageAuthenticator::new(config, ResolverOpts::default()).map_err(|e| e.to_string())
+});
+
 /// Answers that are known, and questions that came up. As a cache, it answers texts from its table.
 pub(crate) struct Answers {
     resolver: Arc<dyn Resolver>,
-    offline: MessageAuthenticator,
+    offline: &'static MessageAuthenticator,
     table: Mutex<Table>,
     deadline: Instant,
 }
@@ -48,10 +55,7 @@ struct Entry {
 
 impl Answers {
     pub(crate) fn new(resolver: Arc<dyn Resolver>) -> Result<Self, crate::Error> {
-        // Never asked: every question is answered by the cache.
-        let config = ResolverConfig::from_parts(None, Vec::new(), Vec::new());
-        let offline = MessageAuthenticator::new(config, ResolverOpts::default())
-            .map_err(|e| crate::Error::Setup(e.to_string()))?;
+        let offline = OFFLINE.as_ref().map_err(|e| crate::Error::Setup(e.clone()))?;
         Ok(Self {
             resolver,
             offline,
@@ -62,7 +66,7 @@ impl Answers {
 
     /// Who verifies with [`Answers::parameters`].
     pub(crate) fn authenticator(&self) -> &MessageAuthenticator {
-        &self.offline
+        self.offline
     }
 
     fn table(&self) -> std::sync::MutexGuard<'_, Table> {
