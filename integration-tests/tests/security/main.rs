@@ -9,6 +9,7 @@
 
 mod cells;
 mod certificates;
+mod commands;
 mod dns;
 mod mox;
 mod policies;

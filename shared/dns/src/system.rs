@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use hickory_resolver::config::{NameServerConfig, ResolverConfig, ResolverOpts};
+use hickory_resolver::config::{NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::xfer::{DnsHandle, FirstAnswer, RetryDnsHandle};
 use hickory_resolver::net::{DnsError, NetError};
@@ -101,10 +101,10 @@ impl SystemResolver {
             }
         } else {
             let servers = settings.servers.iter().map(|s| name_server(*s)).collect();
-            (
-                ResolverConfig::from_parts(None, Vec::new(), servers),
-                ResolverOpts::default(),
-            )
+            let mut options = ResolverOpts::default();
+            // Who names servers wants their answers, and not what this machine's hosts file says instead of them.
+            options.use_hosts_file = ResolveHosts::Never;
+            (ResolverConfig::from_parts(None, Vec::new(), servers), options)
         };
         options.timeout = SERVER_TIMEOUT;
         options.attempts = RETRIES;
