@@ -56,7 +56,7 @@ pub use rights::{Identity, rights};
 pub use rows::{FromSnapshot, Reader, read as read_rows};
 pub use state::{Counts, Mailbox, State};
 pub use threads::{Link, Thread, ThreadPlace, entries as thread_entries, find as find_thread};
-pub use training::{JUDGEMENT, JunkRules, JunkRulesOf, Lessons, lesson};
+pub use training::{JUDGEMENT, JunkRules, JunkRulesOf, Lessons, NOT_JUNK, lesson};
 pub use transaction::{AccountTx, LOG_KEPT};
 pub use writer::{Key, Op};
 

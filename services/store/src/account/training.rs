@@ -23,7 +23,8 @@ use super::state::Mailbox;
 use crate::keys;
 
 const JUNK: u32 = Flag::Junk as u32;
-const NOT_JUNK: u32 = Flag::Notjunk as u32;
+/// The flag of what is wanted.
+pub const NOT_JUNK: u32 = Flag::Notjunk as u32;
 /// The flags that teach.
 pub const JUDGEMENT: u32 = JUNK | NOT_JUNK;
 

@@ -12,7 +12,8 @@ use prost::Message as _;
 
 use super::rejects;
 use crate::account::{
-    AccountError, AccountTx, Op, SEEN, Thread, Wanted, is_sent, lesson, read_rows, record_recipients, threads,
+    AccountError, AccountTx, JUDGEMENT, NOT_JUNK, Op, SEEN, Thread, Wanted, is_sent, lesson, read_rows,
+    record_recipients, threads,
 };
 use crate::content::{self, Owner, Staged};
 use crate::engine::Commit;
@@ -61,7 +62,7 @@ impl NewMessage {
         let number = tx.number();
         let row = record::Row {
             message_id: id.to_bytes(),
-            flags: tx.flags_in(mailbox, self.flags.bits, true) | if place.muted { SEEN } else { 0 },
+            flags: self.judged_in(tx, mailbox) | if place.muted { SEEN } else { 0 },
             keywords: tx.keywords(&self.flags)?,
             size: message.size,
             received: message.received,
@@ -87,6 +88,16 @@ impl NewMessage {
         }
         content::refer(tx.extra(), self.content.id(), &Owner::message(account, id));
         Ok(Added { uid, id, number })
+    }
+
+    /// The flags that it has in a mailbox. That a message which was refused is kept somewhere says nothing good of it:
+    /// its user has not seen it yet.
+    fn judged_in(&self, tx: &AccountTx, mailbox: MailboxId) -> u32 {
+        let flags = tx.flags_in(mailbox, self.flags.bits, true);
+        match self.record.reject && self.flags.bits & JUDGEMENT == 0 {
+            true => flags & !NOT_JUNK,
+            false => flags,
+        }
     }
 }
 

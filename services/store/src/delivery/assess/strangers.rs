@@ -9,7 +9,7 @@ use crate::account::history::is_from_verified;
 
 /// Who writes for the first time goes into a mailbox for that, if the account has one and no rule says otherwise.
 pub(super) fn introduce(case: &Case<'_>, draft: &mut Draft<'_>, standing: &Standing) {
-    if standing.by == By::Nothing && draft.rule.is_none() && !case.settings.introbox.is_empty() {
+    if standing.is_stranger() && draft.rule.is_none() && !case.settings.introbox.is_empty() {
         draft.mailbox.clone_from(&case.settings.introbox);
     }
 }
@@ -20,6 +20,7 @@ pub(super) fn fails_spf(case: &Case<'_>, draft: &Draft<'_>, standing: &Standing)
     if !standing.is_stranger() || draft.forward || is_from_verified(&case.sender) {
         return None;
     }
+    // smtp-in adds what the domain itself says to it.
     let text = "SPF says that the client may not send for the domain of MAIL FROM";
     match case.envelope.mail_from_validation() {
         // RFC 7372 §3.2: X.7.23.

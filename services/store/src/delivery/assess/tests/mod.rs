@@ -643,6 +643,10 @@ async fn strangers_wait_and_are_introduced() {
     world.receive(&joe, NOT_JUNK).await;
     let verdict = world.assess(&joe, &content).await;
     assert_eq!((verdict.mailbox.as_str(), verdict.delay_milliseconds), ("Inbox", 0));
+    // A client that others write through, too, is no reason not to introduce somebody.
+    let bill = verified("bill@other.example");
+    let verdict = world.assess(&bill, &letter(&bill, "a@example.org", "x")).await;
+    assert_eq!((verdict.mailbox.as_str(), verdict.delay_milliseconds), ("Introbox", 0));
     world
         .set(
             json!({ "no_first_time_sender_delay": true, "destinations": { "a@example.org": {

@@ -8,16 +8,23 @@ impl World {
     }
 
     async fn hand_over(&self, content: &Bytes, mailbox: &str, reject: bool) -> api::DeliveryResult {
+        let delivery = api::Delivery {
+            mailbox: mailbox.to_owned(),
+            reject,
+            reason: "junk-content".into(),
+            ..Default::default()
+        };
+        self.deliver(content, delivery).await
+    }
+
+    async fn deliver(&self, content: &Bytes, delivery: api::Delivery) -> api::DeliveryResult {
         let request = api::DeliverRequest {
             key: mox_rpc::key(),
             envelope: Some(verified("joe@sender.example")),
             content: Some(inline(content)),
             deliveries: vec![api::Delivery {
                 recipient: Some(self.recipient()),
-                mailbox: mailbox.to_owned(),
-                reject,
-                reason: "junk-content".into(),
-                ..Default::default()
+                ..delivery
             }],
             received: self.now.load(Ordering::Relaxed),
             ..Default::default()
@@ -114,4 +121,37 @@ async fn old_copies_go_and_so_do_those_that_are_too_many() {
         .await;
     world.reject(&numbered(3000)).await;
     assert_eq!(world.rejects().await, 1000 - 50 + 6);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_refused_is_not_taken_for_good_by_where_it_is_kept() {
+    // Mailboxes that neither expression matches are for what is wanted.
+    let world = World::new(json!({
+        "rejects_mailbox": "Refused",
+        "automatic_junk_flags": {
+            "enabled": true,
+            "junk_mailbox_regexp": "^junk",
+            "neutral_mailbox_regexp": "^inbox",
+        },
+    }))
+    .await;
+    let joe = verified("joe@sender.example");
+    world.hand_over(&numbered(1), "Refused", true).await;
+    let accepted = api::Delivery {
+        mailbox: "Maybe".into(),
+        accepted_reject: true,
+        ..Default::default()
+    };
+    world.deliver(&numbered(2), accepted).await;
+    assert_eq!(world.reason(&joe).await, "+no-bad-signals");
+    // Its user moves it to what is wanted.
+    let request = mail::CopyRequest {
+        key: mox_rpc::key(),
+        mailbox_id: world.mail.named(world.account, "Refused").await.unwrap().id,
+        uids: crate::mail::tests::range(1, 100),
+        destination: "Maybe".into(),
+        ..Default::default()
+    };
+    world.mail.copy_or_move(world.account, request, true).await.unwrap();
+    assert_eq!(world.reason(&joe).await, "+reputation-address");
 }
