@@ -28,6 +28,8 @@ use crate::{limits, reports};
 /// What was found out.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Findings {
+    /// What the domain of MAIL FROM says to who may not send for it.
+    pub spf_explanation: String,
     /// Names of the client's address that lead back to it.
     pub iprev_names: Vec<String>,
     /// There is none, for sure.
@@ -253,6 +255,11 @@ impl Found {
             }
         };
         Findings {
+            spf_explanation: self
+                .mail_from
+                .as_ref()
+                .and_then(|v| v.explanation.clone())
+                .unwrap_or_default(),
             iprev_names: self.host.names.clone(),
             iprev_failed: matches!(self.host.outcome, iprev::Outcome::Fail | iprev::Outcome::PermError),
             ehlo: self.helo.as_ref().map_or(Validation::None, |v| validation(v.outcome)),

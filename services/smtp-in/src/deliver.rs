@@ -35,7 +35,7 @@ pub(crate) async fn run(session: &mut Session, transaction: &Transaction, messag
     let received = trace::received(session, transaction, findings.iprev_names.first().map(String::as_str));
     let looped = looped(&message, transaction);
     let report = shared.reports.find(transaction, &findings, &message).await;
-    let message = foreign::remove(&message.bytes(), &place.hostname);
+    let message = foreign::remove(&message.bytes(), &shared.hostnames);
     let size = (message.len() + received.len() + findings.header.len()) as u64;
     let incoming = Incoming {
         place: &place,
@@ -216,7 +216,7 @@ impl Incoming<'_> {
             tracing::debug!(rcpt_to, accept, reason, detail, "decided");
             match verdict.accept {
                 true => outcomes.serve(recipient.rcpt),
-                false => outcomes.refuse(recipient.rcpt, refusal(verdict)),
+                false => outcomes.refuse(recipient.rcpt, refusal(verdict, self.findings)),
             }
         }
         let refusal = outcomes.refusal().cloned();
@@ -462,8 +462,17 @@ where
     }
 }
 
-fn refusal(verdict: &Verdict) -> Reply {
-    reply(verdict.smtp_code, &verdict.enhanced_code, &verdict.text)
+/// The reason with which the store refuses what SPF speaks against.
+const SPF_POLICY: &str = "spf-policy";
+
+fn refusal(verdict: &Verdict, findings: &Findings) -> Reply {
+    let explanation = findings.spf_explanation.as_str();
+    let explained = match verdict.reason == SPF_POLICY && !explanation.is_empty() {
+        // RFC 7208 §6.2: they are the domain's words, and not ours.
+        true => format!("{}. The domain explains: {explanation}", verdict.text),
+        false => verdict.text.clone(),
+    };
+    reply(verdict.smtp_code, &verdict.enhanced_code, &explained)
 }
 
 /// A reply that the store has chosen.
@@ -503,6 +512,29 @@ mod tests {
         assert_eq!(reply(452, "5.7.1", "").to_string(), "452 4.0.0 message not accepted");
         assert_eq!(reply(250, "", "x").code, 451);
         assert_eq!(reply(0, "", "x").code, 451);
+    }
+
+    #[test]
+    fn who_may_not_send_is_told_what_the_domain_says() {
+        let findings = Findings {
+            spf_explanation: "see http://sender.example/".into(),
+            ..Findings::default()
+        };
+        let refused = |reason: &str| {
+            let verdict = Verdict {
+                reason: reason.into(),
+                smtp_code: 550,
+                enhanced_code: "5.7.23".into(),
+                text: "no".into(),
+                ..Verdict::default()
+            };
+            refusal(&verdict, &findings).to_string()
+        };
+        assert_eq!(
+            refused(SPF_POLICY),
+            "550 5.7.23 no. The domain explains: see http://sender.example/"
+        );
+        assert_eq!(refused("iprev"), "550 5.7.23 no");
     }
 
     #[test]

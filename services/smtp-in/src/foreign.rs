@@ -9,12 +9,12 @@ const OURS: [&str; 2] = ["Return-Path", "Delivered-To"];
 const PREFIX: &[u8] = b"x-mox-";
 
 /// The message without header fields that say what only we can know: trace fields of our delivery, results in our name,
-/// and our own extensions. It is the same bytes if there are none.
-pub(crate) fn remove(message: &Bytes, hostname: &str) -> Bytes {
+/// and our own extensions. It is the same bytes if there are none. `hostnames` are all that we write results under.
+pub(crate) fn remove(message: &Bytes, hostnames: &[String]) -> Bytes {
     let mut out: Option<Vec<u8>> = None;
     let mut kept = 0;
     for field in mox_message::headers(message) {
-        if is_foreign(&field, hostname) {
+        if is_foreign(&field, hostnames) {
             out.get_or_insert_with(|| Vec::with_capacity(message.len()))
                 .extend_from_slice(&message[kept..field.start]);
             kept = field.end;
@@ -29,7 +29,7 @@ pub(crate) fn remove(message: &Bytes, hostname: &str) -> Bytes {
     }
 }
 
-fn is_foreign(field: &Field<'_>, hostname: &str) -> bool {
+fn is_foreign(field: &Field<'_>, hostnames: &[String]) -> bool {
     if OURS.iter().any(|name| field.is(name)) {
         return true;
     }
@@ -37,7 +37,11 @@ fn is_foreign(field: &Field<'_>, hostname: &str) -> bool {
     if prefix.is_some_and(|p| p.eq_ignore_ascii_case(PREFIX)) {
         return true;
     }
-    field.is("Authentication-Results") && mox_mailauth::results::is_from(&String::from_utf8_lossy(field.raw), hostname)
+    let text = || String::from_utf8_lossy(field.raw);
+    field.is("Authentication-Results")
+        && hostnames
+            .iter()
+            .any(|name| mox_mailauth::results::is_from(&text(), name))
 }
 
 #[cfg(test)]
@@ -49,13 +53,14 @@ mod tests {
         let message = Bytes::from_static(
             b"Return-Path: <x@y>\r\nAuthentication-Results: mail.example.net; spf=pass\r\nSubject: a\r\n\
               AUTHENTICATION-RESULTS:\r\n (c) mail.EXAMPLE.net;\r\n dkim=pass\r\nAuthentication-Results: other; spf=pass\r\n\
-              X-Mox-Reason: known\r\nX-Other: y\r\ndelivered-to: a@b\r\nTo: b\r\n\r\nReturn-Path: body\r\n",
+              Authentication-Results : mail2.example.net; spf=pass\r\nX-Mox-Reason: known\r\nX-Other: y\r\ndelivered-to: a@b\r\nTo: b\r\n\r\nReturn-Path: body\r\n",
         );
+        let hostnames = ["mail.example.net".to_owned(), "mail2.example.net".to_owned()];
         assert_eq!(
-            &remove(&message, "mail.example.net")[..],
+            &remove(&message, &hostnames)[..],
             b"Subject: a\r\nAuthentication-Results: other; spf=pass\r\nX-Other: y\r\nTo: b\r\n\r\nReturn-Path: body\r\n"
         );
         let plain = Bytes::from_static(b"Subject: a\r\n\r\nb\r\n");
-        assert_eq!(remove(&plain, "h").as_ptr(), plain.as_ptr());
+        assert_eq!(remove(&plain, &hostnames).as_ptr(), plain.as_ptr());
     }
 }

@@ -81,6 +81,8 @@ pub enum Error {
 struct Shared {
     store: DeliveryServiceClient<Channel>,
     config: Arc<Static>,
+    /// Names under which a listener of this host tells what was found out.
+    hostnames: Vec<String>,
     /// For the key that hides ids of connections.
     cids: ConfigWatch,
     spool: Budget,
@@ -137,6 +139,7 @@ impl Service {
             spool: Budget::new(limits::SPOOL_BYTES, folder),
             resolver,
             rates,
+            hostnames: hostnames(&deps.static_config),
             config: deps.static_config,
             blocklists: Blocklists::default(),
             cids: deps.config,
@@ -186,6 +189,16 @@ impl Service {
         let _ = tokio::time::timeout(limits::RECORD_TIME, recorder).await;
         Ok(())
     }
+}
+
+/// The names of this host, and of its listeners that have their own.
+fn hostnames(config: &Static) -> Vec<String> {
+    let own = config
+        .listeners
+        .values()
+        .filter_map(|listener| listener.hostname.as_ref());
+    let all = own.chain([&config.hostname]).map(|name| name.ascii().to_owned());
+    all.collect::<std::collections::BTreeSet<_>>().into_iter().collect()
 }
 
 #[cfg(test)]

@@ -218,7 +218,11 @@ pub fn is_from(value: &str, authserv_id: &str) -> bool {
             .take_while(|c| !c.is_whitespace() && !matches!(c, ';' | '('))
             .collect(),
     };
+    // RFC 8601 §2.5: with internationalized mail, it may be written with U-labels.
     id.eq_ignore_ascii_case(authserv_id)
+        || id
+            .parse::<mox_types::Domain>()
+            .is_ok_and(|domain| domain.ascii().eq_ignore_ascii_case(authserv_id))
 }
 
 #[cfg(test)]
@@ -239,10 +243,18 @@ mod tests {
         }
         for value in [
             " other.example; spf=pass mail.example.net",
+            " b\u{fc}cher.example; spf=pass",
             "",
             " xmail.example.net; none",
         ] {
             assert!(!is_from(value, "mail.example.net"), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_ours_with_either_kind_of_labels() {
+        for value in [" b\u{fc}cher.example; spf=pass", " XN--bcher-kva.example"] {
+            assert!(is_from(value, "xn--bcher-kva.example"), "{value:?}");
         }
     }
 

@@ -184,6 +184,7 @@ impl Client {
         let shared = Shared {
             store: DeliveryServiceClient::new(channel),
             reports,
+            hostnames: hostnames(&config),
             config: Arc::new(config),
             cids: ConfigWatch::fixed(mox_config::Dynamic::default()),
             spool: Budget::new(10_000_000, std::env::temp_dir()),
