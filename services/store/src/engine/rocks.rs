@@ -40,6 +40,11 @@ pub(super) const FAMILIES: [&str; 2] = [rocksdb::DEFAULT_COLUMN_FAMILY_NAME, BUL
 const BLOB_BYTES: u64 = 1 << 10;
 /// Size at which a blob file is complete: the unit in which space of deleted contents comes back.
 const BLOB_FILE_BYTES: u64 = 64 << 20;
+/// A file is written anew soon if so many of so many keys beside each other in it say that a key was removed: a scan walks
+/// over them, and would take the longer the more there was where it begins. So many cost as much as a few reads.
+const REMOVED_MANY: usize = 512;
+/// See above.
+const REMOVED_WINDOW: usize = 1024;
 /// Most rows that a scan reads on the caller's thread; longer ones go to the readers.
 const INLINE_ROWS: usize = 128;
 /// Most keys that are read on the caller's thread.
@@ -257,6 +262,7 @@ fn open_database(path: &Path, options: &Options) -> Result<DB, rocksdb::Error> {
     tune(&mut small, options, &cache);
     small.set_memtable_whole_key_filtering(true);
     small.set_memtable_prefix_bloom_ratio(0.02);
+    small.add_compact_on_deletion_collector_factory(REMOVED_WINDOW, REMOVED_MANY, 0.0);
     let mut bulk = rocksdb::Options::default();
     tune(&mut bulk, options, &cache);
     bulk.set_enable_blob_files(true);
@@ -342,7 +348,51 @@ impl Engine for RocksEngine {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use rocksdb::perf::{PerfContext, PerfMetric, PerfStatsLevel, set_perf_stats};
+
     use super::*;
+
+    /// Keys that were removed, and that a scan for one row of the space "t" walks over.
+    fn walked_over(engine: &RocksEngine) -> u64 {
+        set_perf_stats(PerfStatsLevel::EnableCount);
+        let mut context = PerfContext::default();
+        context.reset();
+        let mut rows = engine.database().unwrap().db.raw_iterator();
+        rows.seek(b"t");
+        assert!(!rows.valid());
+        let walked = context.metric(PerfMetric::InternalDeleteSkippedCount);
+        set_perf_stats(PerfStatsLevel::Disable);
+        walked
+    }
+
+    #[tokio::test]
+    async fn scans_do_not_walk_over_what_was_removed_for_long() {
+        const KEYS: u32 = 20_000;
+        let dir = tempfile::tempdir().unwrap();
+        let engine = RocksEngine::open(&Options::new(dir.path())).unwrap();
+        for remove in [false, true] {
+            let mut commit = Commit::new();
+            for n in 0..KEYS {
+                let key = Bytes::from([&b"t"[..], &n.to_be_bytes()].concat());
+                match remove {
+                    true => commit.delete(key),
+                    false => commit.put(key, "x"),
+                };
+            }
+            engine.commit(commit).await.unwrap();
+            if remove {
+                assert!(walked_over(&engine) >= u64::from(KEYS));
+            }
+            engine.database().unwrap().db.flush().unwrap();
+        }
+        let deadline = std::time::Instant::now() + Duration::from_secs(60);
+        while walked_over(&engine) > 0 {
+            assert!(std::time::Instant::now() < deadline, "{}", walked_over(&engine));
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
 
     #[tokio::test]
     async fn a_commit_that_meets_damage_is_reported_as_fatal_and_not_acknowledged() {
