@@ -3,6 +3,8 @@
 mod params;
 mod path;
 
+use mox_types::Domain;
+
 use crate::limits;
 use crate::reply::Reply;
 
@@ -196,6 +198,12 @@ impl Command {
             Self::Ehlo(HostName::Other(_)) | Self::Helo(HostName::Other(_)) => Err(ParseError::Lax(
                 "the host name is neither a domain name nor an address literal",
             )),
+            Self::Ehlo(HostName::Domain(domain)) | Self::Helo(HostName::Domain(domain)) if has_underscore(domain) => {
+                Err(ParseError::Lax("host names have no underscores"))
+            }
+            Self::Mail(Some(path), _) | Self::Rcpt(Recipient::Path(path), _) if is_underscored(path) => {
+                Err(ParseError::Lax("host names have no underscores"))
+            }
             Self::Ehlo(_) | Self::Helo(_) if line.iter().filter(|b| **b == b' ').count() != 1 => {
                 Err(ParseError::Lax("there is one host name after one space"))
             }
@@ -223,6 +231,15 @@ impl Command {
             Self::Auth(..) => "auth",
         }
     }
+}
+
+/// RFC 5321 §4.1.2: labels are of letters, digits and hyphens. DNS has others, and some hosts are called so.
+fn has_underscore(domain: &Domain) -> bool {
+    domain.ascii().contains('_')
+}
+
+fn is_underscored(path: &Path) -> bool {
+    matches!(&path.host, PathHost::Domain(domain) if has_underscore(domain))
 }
 
 /// Digits of the size of a chunk: `1*DIGIT` without a bound in RFC 3030 §2; as many as SIZE has (RFC 1870 §6.1).

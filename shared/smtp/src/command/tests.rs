@@ -31,6 +31,9 @@ fn what_is_tolerated_is_refused_by_the_strict() {
         "RCPT TO: <a@example.org>",
         "EHLO my_computer!",
         "EHLO a.example b",
+        "EHLO my_host.example.org",
+        "MAIL FROM:<a@my_host.example.org>",
+        "RCPT TO:<a@my_host.example.org>",
         "HELO  a.example",
     ] {
         assert!(parse(line).is_ok(), "{line}");
