@@ -1,10 +1,14 @@
 //! Mail from the internet is accepted or refused by what the user said about its sender before, and by blocklists.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use mox_integration_tests::client::{Imap, swaks};
 use mox_integration_tests::{Dns, Mox, Options, Shape, USER, free_ip, wait};
 
-in_both_shapes!(what_users_say_decides, blocklists_are_asked_about_strangers);
+in_both_shapes!(
+    what_users_say_decides,
+    blocklists_are_asked_about_strangers,
+    words_decide_and_learning_anew_changes_nothing
+);
 
 const RECORDS: &str = "
 sender.example TXT v=spf1 ip4:127.0.0.0/8 -all
@@ -119,5 +123,77 @@ fn blocklists_are_asked_about_strangers(shape: Shape) -> Result<()> {
     imap.command("STORE 1 +FLAGS ($NotJunk)")?;
     let transcript = from_listed("joe@sender.example")?;
     ensure!(transcript.contains("<-  250 2.6.0"), "{transcript}");
+    Ok(())
+}
+
+const JUNK_WORDS: &str = "cheap pills casino winner lottery jackpot bonus offer";
+const OTHER_WORDS: &str = "meeting minutes deadline report invoice review branch schedule";
+
+/// The probability of a message, as it is told in the mailbox where it went.
+fn words(imap: &mut Imap, subject: &str) -> Result<String> {
+    for mailbox in ["Rejects", "INBOX"] {
+        if imap.examine(mailbox).unwrap_or(0) == 0 {
+            continue;
+        }
+        let known = imap.subjects(1)?.into_iter().find(|(_, known)| known == subject);
+        if let Some((uid, _)) = known {
+            let fetch = format!("UID FETCH {uid} BODY.PEEK[HEADER.FIELDS (X-Mox-Reason)]");
+            let answer = imap.command(&fetch)?.concat();
+            let (_, words) = answer.split_once("words: ").context("no words")?;
+            let probability = words.split_once(" of ").context("no threshold")?.0;
+            return Ok(probability.to_owned());
+        }
+    }
+    bail!("{subject:?} is nowhere")
+}
+
+fn words_decide_and_learning_anew_changes_nothing(shape: Shape) -> Result<()> {
+    let (mox, _dns) = start(shape, &[])?;
+    let domains = mox.config_dir().join("domains.toml");
+    let text = std::fs::read_to_string(&domains)?;
+    let text = text.replacen("[accounts.mox]", "[accounts.mox]\nrejects_mailbox = \"Rejects\"", 1);
+    let filter = "\n[accounts.mox.junk_filter]\nthreshold = 0.95\n\
+                  [accounts.mox.junk_filter.params]\nonegrams = true\n";
+    std::fs::write(&domains, text + filter)?;
+    let mut imap = mox.login()?;
+    imap.command("CREATE Learned")?;
+    for n in 0..10 {
+        for (flag, words) in [("$Junk", JUNK_WORDS), ("$NotJunk", OTHER_WORDS)] {
+            let message = format!("Subject: {n}\r\n\r\n{words}\r\n");
+            imap.command(&format!("APPEND Learned ({flag}) {{{}+}}\r\n{message}", message.len()))?;
+        }
+    }
+    let learn = || mox.try_command(&["retrain", "mox"], "");
+    wait::until("the filter to be set", wait::DEADLINE, || {
+        let learned = String::from_utf8_lossy(&learn()?.stdout).into_owned();
+        Ok(learned.contains("from 10 junk messages and 10 others").then_some(()))
+    })?;
+    let mixed = JUNK_WORDS.split(' ').take(4).chain(OTHER_WORDS.split(' ').take(3));
+    let mixed = mixed.collect::<Vec<_>>().join(" ");
+    let send = |subject: &str, words: &str| -> Result<u16> {
+        let from = "joe@sender.example";
+        let text = letter(from, subject).replace("hello", words);
+        Ok(mox.session()?.message(from, USER, &text)?.code)
+    };
+    ensure!(send("junk1", JUNK_WORDS)? == 451);
+    ensure!(send("other1", OTHER_WORDS)? == 250);
+    send("mixed1", &mixed)?;
+    ensure!(learn()?.status.success());
+    send("junk2", JUNK_WORDS)?;
+    send("mixed2", &mixed)?;
+    for kind in ["junk", "mixed"] {
+        let (before, after) = (
+            words(&mut imap, &format!("{kind}1"))?,
+            words(&mut imap, &format!("{kind}2"))?,
+        );
+        ensure!(before == after, "{kind}: {before} before, {after} after");
+    }
+    // By the id in a Received field, the operator finds the connection in the log.
+    imap.examine("INBOX")?;
+    let answer = imap.command("FETCH 1 BODY.PEEK[HEADER.FIELDS (Received)]")?.concat();
+    let id = answer.split("id ").nth(1).context("no id in Received")?;
+    let id: String = id.chars().take_while(char::is_ascii_hexdigit).collect();
+    let cid = mox.command(&["cid", &id])?;
+    ensure!(u64::from_str_radix(cid.trim(), 16).is_ok(), "{cid:?} is no cid");
     Ok(())
 }
