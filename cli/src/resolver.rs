@@ -92,7 +92,10 @@ pub fn dnssec(status: Status) -> &'static str {
 /// Those of what it runs.
 pub fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(work)
+    let result = runtime.block_on(work);
+    // A read of standard input that nobody answers any more does not hold up the end.
+    runtime.shutdown_background();
+    result
 }
 
 #[cfg(test)]

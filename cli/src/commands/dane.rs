@@ -1,5 +1,6 @@
 //! `mox dane dial|dialmx|makerecord`
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::process::ExitCode;
@@ -10,10 +11,10 @@ use clap::ArgMatches;
 use mox_config::Ca;
 use mox_dns::{Answer, Status, SystemResolver, host_addresses, mail_hosts};
 use mox_smtp::Stream;
-use mox_smtp::client::{Client, Timeouts, handshake};
-use mox_tlspolicy::Trust;
+use mox_smtp::client::{Client, ClientError, Timeouts, handshake};
 use mox_tlspolicy::dane::{self, Found, Names, PKIX_USAGES, SMTP_USAGES, Selector, Usage};
 use mox_tlspolicy::verify::{Checks, Outcome, Require, client_config};
+use mox_tlspolicy::{Trust, handshake_fault};
 use rustls::ClientConfig;
 use rustls::pki_types::pem::{PemObject, SectionKind};
 use rustls::pki_types::{
@@ -123,18 +124,32 @@ async fn talk(stream: Stream) -> Result<()> {
     let receiving = async {
         let done = copy(&mut from, &mut output).await;
         output.flush().await?;
-        done
+        done.map(drop)
     };
     tokio::pin!(receiving);
-    tokio::select! {
-        done = &mut receiving => drop(done?),
-        done = sending => {
-            done?;
+    let done = tokio::select! {
+        done = &mut receiving => done,
+        done = sending => match done {
             // What was asked may still be answered.
-            receiving.await?;
-        }
+            Ok(()) => receiving.await,
+            // It is what there is to read that says how it ended.
+            Err(error) if is_end(&error) => receiving.await,
+            error => error,
+        },
+    };
+    match done {
+        Err(error) if is_end(&error) => Ok(()),
+        done => Ok(done?),
     }
-    Ok(())
+}
+
+/// Whether the other side has closed the connection, which not all do as they should: servers often close it after QUIT
+/// without reading the end of TLS, and without one of their own.
+fn is_end(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof
+    )
 }
 
 /// What TLSA records of a host demand, told on standard error.
@@ -183,6 +198,14 @@ fn tell(host: &str, to: SocketAddr, outcome: &Outcome) {
     }
 }
 
+/// What is wrong with the certificate, if that is it.
+fn in_words(error: ClientError) -> anyhow::Error {
+    match error {
+        ClientError::Tls(error) => anyhow!("TLS: {}", handshake_fault(&error).1),
+        other => other.into(),
+    }
+}
+
 fn dial(context: &Context, matches: &ArgMatches) -> Result<ExitCode> {
     let address = text(matches, "address");
     let split = address
@@ -210,7 +233,7 @@ fn dial(context: &Context, matches: &ArgMatches) -> Result<ExitCode> {
             let opened = async {
                 let stream = connect(to).await?;
                 let secured = handshake(stream, config, name, HANDSHAKE_TIMEOUT).await;
-                Ok::<_, anyhow::Error>(secured.with_context(|| format!("{host} ({to})"))?.0)
+                Ok::<_, anyhow::Error>(secured.map_err(in_words).with_context(|| format!("{host} ({to})"))?.0)
             };
             match opened.await {
                 Ok(stream) => {
@@ -285,7 +308,8 @@ async fn open_mx(
             let client = Client::connect(connect(to).await?, None, hello, Timeouts::default()).await?;
             let client = client
                 .starttls(config, ServerName::try_from(found.base.clone())?)
-                .await?;
+                .await
+                .map_err(in_words)?;
             client.into_stream().context("the server speaks before it is spoken to")
         };
         match opened.await {
@@ -304,7 +328,7 @@ fn makerecord(_: &Context, matches: &ArgMatches) -> Result<ExitCode> {
     let selector: Selector = text(matches, "selector").parse()?;
     let matching: dane::Matching = text(matches, "matchtype").parse()?;
     let pem = match text(matches, "file") {
-        "" => read(std::io::stdin()).context("reading standard input")?,
+        "" => read(io::stdin()).context("reading standard input")?,
         path => std::fs::File::open(path)
             .and_then(read)
             .with_context(|| format!("reading {path}"))?,
@@ -320,9 +344,9 @@ fn makerecord(_: &Context, matches: &ArgMatches) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn read(from: impl std::io::Read) -> std::io::Result<Vec<u8>> {
+fn read(from: impl io::Read) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    std::io::Read::read_to_end(&mut std::io::Read::take(from, PEM_MAX), &mut bytes)?;
+    io::Read::read_to_end(&mut io::Read::take(from, PEM_MAX), &mut bytes)?;
     Ok(bytes)
 }
 
