@@ -10,6 +10,7 @@
 mod cells;
 mod certificates;
 mod commands;
+mod dialing;
 mod dns;
 mod mox;
 mod policies;
@@ -42,6 +43,7 @@ fn every_cell(shape: Shape) -> Result<()> {
     }
     let cells = cells::all();
     let mut world = World::start(&cells, shape)?;
+    world.commands_see_the_same()?;
     for cell in &cells {
         world.send(cell)?;
     }

@@ -12,6 +12,7 @@ use toml_edit::{Array, InlineTable, Item, Table, table, value};
 
 use crate::cells::{Cell, Dane, From, Host, Message, Sts, To};
 use crate::certificates::{Authority, digest};
+use crate::dialing;
 use crate::dns::Dns;
 use crate::policies;
 use crate::postfix::Postfix;
@@ -44,7 +45,7 @@ pub struct World {
     pub sender_mail: Reader,
     pub receiver_mail: Reader,
     _policies: Process,
-    _dns: Dns,
+    pub dns: Dns,
     _folder: TempDir,
 }
 
@@ -124,6 +125,11 @@ impl World {
             "a.example. TXT \"v=spf1 ip4:127.0.0.0/8 -all\"".to_owned(),
             "mail.a.example. TXT \"v=spf1 ip4:127.0.0.0/8 -all\"".to_owned(),
             "_dmarc.a.example. TXT \"v=DMARC1; p=reject\"".to_owned(),
+            format!(
+                "_1993._tcp.mail.a.example. TLSA 3 1 1 {}",
+                digest(true, &sender.config_dir().join("localhost.crt"))?
+            ),
+            dialing::RECORDS.to_owned(),
             format!("{SELECTOR}._domainkey.a.example. TXT \"{public}\""),
             "reports.example. MX 10 mx.reports.example.".to_owned(),
             format!("mx.reports.example. A {}", mox_hosts.tls),
@@ -195,7 +201,7 @@ impl World {
             sender_mail: Reader::default(),
             receiver_mail: Reader::default(),
             _policies: policies,
-            _dns: dns,
+            dns,
             _folder: folder,
         };
         world.configure_sender(&authority, &key)?;
@@ -212,8 +218,8 @@ impl World {
 
     /// Directly to recipients' hosts, by the DNS of the test.
     fn configure_sender(&self, authority: &Authority, key: &str) -> Result<()> {
-        let server = format!("{}:53", self._dns.ip);
-        let anchor = self._dns.anchor.display().to_string();
+        let server = format!("{}:53", self.dns.ip);
+        let anchor = self.dns.anchor.display().to_string();
         self.sender.edit_config(|config| {
             config["hostname"] = value("mail.a.example");
             config["outgoing_tls_reports_for_all_success"] = value(true);
@@ -239,7 +245,7 @@ impl World {
     }
 
     fn configure_receiver(&self, hosts: &Hosts, cert: &str, key: &str, domains: &BTreeSet<String>) -> Result<()> {
-        let server = format!("{}:53", self._dns.ip);
+        let server = format!("{}:53", self.dns.ip);
         self.receiver.edit_config(|config| {
             config["dns"].or_insert(table())["servers"] = list([server.clone()]);
             // With transcripts.
