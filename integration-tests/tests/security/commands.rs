@@ -149,7 +149,7 @@ fn commands_ask_the_zone_that_they_are_told() -> Result<()> {
     let key = mox.command_with_input(&["dkim", "txt"], &pem)?;
     fs::write(mox.config_dir().join("key.pem"), &pem)?;
     let broken = ("v=spf1 before -all".to_owned(), "v=spf1 after -all".to_owned());
-    let dns = Dns::start(path, &records(key.trim(), ip), &[broken])?;
+    let dns = Dns::start(path, free_ip(), &records(key.trim(), ip), &[broken])?;
     let (resolver, anchor) = (dns.ip.to_string(), dns.anchor.display().to_string());
     let options = ["-resolver", &resolver, "-trustanchor", &anchor];
     for (words, code, parts) in CASES {
