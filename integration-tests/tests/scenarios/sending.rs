@@ -2,13 +2,14 @@
 
 use anyhow::{Context, Result, ensure};
 use mox_integration_tests::client::{output, python};
-use mox_integration_tests::{Mox, Options, PASSWORD, Shape, Sink, USER, wait};
+use mox_integration_tests::{Dns, Mox, Options, PASSWORD, Shape, Sink, USER, wait};
 use serde_json::Value;
 
 in_both_shapes!(
     notifications_say_what_was_asked_for,
     what_is_to_wait_waits,
-    what_an_account_sends_in_a_day_is_bounded
+    what_an_account_sends_in_a_day_is_bounded,
+    senders_elsewhere_are_told_of_success
 );
 
 /// Submits with the parameters of RFC 3461, and reads the notifications with Python's parser.
@@ -167,9 +168,54 @@ fn what_is_to_wait_waits(shape: Shape) -> Result<()> {
     })
 }
 
+/// As a host, so that SPF says who senders are.
+fn senders_elsewhere_are_told_of_success(shape: Shape) -> Result<()> {
+    let records = "remote.example TXT v=spf1 ip4:127.0.0.0/8 -all\nremote.example A 127.0.0.1\n\
+                   other.example TXT v=spf1 ?all\nother.example A 127.0.0.1\n";
+    let dns = Dns::serve(std::net::Ipv4Addr::LOCALHOST.into(), records)?;
+    let options = Options {
+        host_with_dns: Some(dns.address()),
+        ..Options::default()
+    };
+    let mut mox = Mox::prepare(shape, &options)?;
+    let sink = Sink::start(mox.ip(), true)?;
+    mox.deliver_to(sink.address())?;
+    mox.start_first()?;
+    // Who may be anybody is told nothing.
+    for (from, subject, parameters) in [
+        ("a@other.example", "doubtful", " NOTIFY=SUCCESS"),
+        ("a@remote.example", "quiet", ""),
+        ("a@remote.example", "failure", " NOTIFY=FAILURE"),
+        (
+            "a@remote.example",
+            "success",
+            " NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;first@remote.example",
+        ),
+    ] {
+        let mut smtp = mox.session()?;
+        smtp.command(&format!("MAIL FROM:<{from}> ENVID=e1"), 250)?;
+        smtp.command(&format!("RCPT TO:<mox@localhost>{parameters}"), 250)?;
+        smtp.command("DATA", 354)?;
+        smtp.lines
+            .send(format!("From: <{from}>\r\nSubject: {subject}\r\n\r\nhello\r\n.\r\n"))?;
+        smtp.expect(250)?;
+    }
+    let taken = wait::until("the notification", wait::DEADLINE, || {
+        Ok((sink.count() > 0).then(|| sink.taken()))
+    })
+    .with_context(|| mox.log_tails())?;
+    ensure!(
+        taken.len() == 1
+            && taken[0].recipients == ["a@remote.example"]
+            && taken[0].subject == "Mail was delivered: success",
+        "{taken:?}"
+    );
+    Ok(())
+}
+
 /// As a host: in developer's mode there are no limits.
 fn what_an_account_sends_in_a_day_is_bounded(shape: Shape) -> Result<()> {
-    let dns = mox_integration_tests::Dns::serve(std::net::Ipv4Addr::LOCALHOST.into(), "localhost A 127.0.0.1\n")?;
+    let dns = Dns::serve(std::net::Ipv4Addr::LOCALHOST.into(), "localhost A 127.0.0.1\n")?;
     let options = Options {
         host_with_dns: Some(dns.address()),
         ..Options::default()

@@ -324,8 +324,8 @@ impl Incoming<'_> {
         })
     }
 
-    /// Those that the sender is to be told of, if others get the message. Only senders that are who they say are told:
-    /// others have one recipient, or are told in the reply.
+    /// Those that the sender is to be told of, if others get the message: who does not, and who does if it asked for that
+    /// (RFC 3461 §4.1). Only senders that are who they say are told: others have one recipient, or are told in the reply.
     fn notification(&self, outcomes: &Outcomes) -> Vec<FailedRecipient> {
         let believable = self.findings.mail_from == Validation::Pass;
         if self.transaction.mail_from.is_none() || !outcomes.is_served() {
@@ -342,7 +342,23 @@ impl Incoming<'_> {
                 smtp_code: reply.code.into(),
                 enhanced_code: reply.enhanced.map(|e| e.to_string()).unwrap_or_default(),
                 text: reply.text.clone().into_owned(),
+                expanded: false,
             });
+        }
+        for rcpt in outcomes.served() {
+            let rcpt = &self.transaction.rcpts[rcpt];
+            let mut wanted = rcpt.notify.split(',');
+            if wanted.any(|event| event.eq_ignore_ascii_case("SUCCESS")) {
+                failed.push(FailedRecipient {
+                    rcpt_to: rcpt.rcpt_to.clone(),
+                    dsn_orcpt: rcpt.orcpt.clone(),
+                    dsn_notify: rcpt.notify.clone(),
+                    smtp_code: 250,
+                    enhanced_code: "2.0.0".into(),
+                    text: String::new(),
+                    expanded: matches!(rcpt.who, Who::List(_)),
+                });
+            }
         }
         if believable { failed } else { Vec::new() }
     }

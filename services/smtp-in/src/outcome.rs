@@ -48,6 +48,14 @@ impl Outcomes {
         failed.filter_map(|(rcpt, outcome)| Some((*rcpt, outcome.refused.as_ref()?)))
     }
 
+    /// RCPTs of which somebody got a copy.
+    pub(crate) fn served(&self) -> impl Iterator<Item = usize> {
+        self.rcpts
+            .iter()
+            .filter(|(_, outcome)| outcome.served)
+            .map(|(rcpt, _)| *rcpt)
+    }
+
     /// Whether some copy was delivered, or is to be.
     pub(crate) fn is_served(&self) -> bool {
         self.rcpts.values().any(|rcpt| rcpt.served)
@@ -88,6 +96,7 @@ mod tests {
         assert_eq!(outcomes.refusal(), None);
         let failed: Vec<_> = outcomes.failed().map(|(rcpt, r)| (rcpt, r.code)).collect();
         assert_eq!(failed, [(0, 550), (1, 451)]);
+        assert_eq!(outcomes.served().collect::<Vec<_>>(), [2]);
     }
 
     #[test]

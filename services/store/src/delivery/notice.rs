@@ -1,5 +1,5 @@
 //! The notification to a sender that some recipients did not get a message, while others did (RFC 5321 §4.2.5: the reply
-//! is one for all). It goes into the queue with the null reverse-path, by the commit that delivers the message.
+//! is one for all), and of those who got it, if that was asked for (RFC 3461 §4.1). It goes into the queue with the null reverse-path, by the commit that delivers the message.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -59,17 +59,32 @@ impl Delivery {
             smtputf8: notice.smtputf8 && !content.is_ascii(),
             eight_bit: !content.is_ascii(),
             content: content.into(),
-            subject: "Mail could not be delivered",
+            subject: if told.iter().any(|told| action(told) == Action::Failed) {
+                "Mail could not be delivered"
+            } else {
+                "Mail was delivered"
+            },
             trace_id: &notice.trace_id,
         });
         Ok(Some(queued.await?))
     }
 }
 
+/// What became of the message for a recipient.
+fn action(told: &FailedRecipient) -> Action {
+    match (told.smtp_code / 100, told.expanded) {
+        (2, false) => Action::Delivered,
+        (2, true) => Action::Expanded,
+        _ => Action::Failed,
+    }
+}
+
 /// RFC 3461 §4.1: without NOTIFY, of failures.
-fn wants(failed: &FailedRecipient) -> bool {
-    let mut words = failed.dsn_notify.split(',');
-    failed.dsn_notify.is_empty() || words.any(|word| word.eq_ignore_ascii_case("FAILURE"))
+fn wants(told: &FailedRecipient) -> bool {
+    let failed = action(told) == Action::Failed;
+    let event = if failed { "FAILURE" } else { "SUCCESS" };
+    let mut words = told.dsn_notify.split(',');
+    (failed && told.dsn_notify.is_empty()) || words.any(|word| word.eq_ignore_ascii_case(event))
 }
 
 fn compose(notice: &Notice, told: &[&FailedRecipient], message: &[u8]) -> Vec<u8> {
@@ -92,11 +107,11 @@ fn compose(notice: &Notice, told: &[&FailedRecipient], message: &[u8]) -> Vec<u8
             .map(|(failed, (status, diagnostic))| Recipient {
                 address: &failed.rcpt_to,
                 orcpt: &failed.dsn_orcpt,
-                action: Action::Failed,
+                action: action(failed),
                 status,
                 remote_mta: "",
                 diagnostic,
-                is_smtp_reply: true,
+                is_smtp_reply: !diagnostic.is_empty(),
                 last_attempt: None,
                 retry_until: None,
             })
@@ -113,5 +128,8 @@ fn reply(failed: &FailedRecipient) -> (String, String) {
     };
     let line = failed.text.lines().next().unwrap_or_default();
     let line = &line[..line.floor_char_boundary(TEXT_MAX)];
+    if action(failed) != Action::Failed {
+        return (status.to_owned(), String::new());
+    }
     (status.to_owned(), format!("{} {status} {line}", failed.smtp_code))
 }

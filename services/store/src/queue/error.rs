@@ -13,7 +13,7 @@ pub enum QueueError {
     #[error("account may not send as {0}")]
     NotOwned(String),
     /// The account may send again later.
-    #[error("limit: {0}")]
+    #[error("{0}")]
     Limit(String),
     /// The account has no configuration, so it may not send.
     #[error("account {0} is not configured")]

@@ -14,6 +14,7 @@ fn failed(to: &str, smtp_code: u32, notify: &str) -> api::FailedRecipient {
         smtp_code,
         enhanced_code: "5.1.1".into(),
         text: "no such recipient here".into(),
+        expanded: false,
     }
 }
 
@@ -53,6 +54,9 @@ async fn one_notification_comes_with_the_delivery() {
         failed("x@example.org", 550, ""),
         failed("y@example.org", 451, "FAILURE,DELAY"),
         failed("z@example.org", 550, "NEVER"),
+        failed("got@example.org", 250, "SUCCESS,FAILURE"),
+        failed("quiet@example.org", 250, "FAILURE"),
+        failed("silent@example.org", 250, ""),
     ];
     let answer = world.delivery.do_deliver(request.clone()).await.unwrap();
     // Repeated, it is told once.
@@ -72,9 +76,11 @@ async fn one_notification_comes_with_the_delivery() {
         "Original-Recipient: rfc822; y@example.org",
         "Diagnostic-Code: smtp; 550 5.1.1 no such recipient here",
         "Subject: hello",
+        "Final-Recipient: rfc822; got@example.org\r\nAction: delivered",
     ] {
         assert!(text.contains(part), "{part:?} in {text}");
     }
+    assert!(!text.contains("quiet@") && !text.contains("silent@"), "{text}");
     assert!(!text.contains("z@example.org") && !text.contains("world"), "{text}");
 
     // Nobody is told of what nobody sent, or wants to know.
