@@ -38,3 +38,8 @@ pub use shutdown::{GRACE, Shutdown, ShutdownTrigger};
 pub use sockets::{BindError, Bound, Kind, bind, bind_inherited};
 pub use stream::{AsyncReadWrite, BoxStream, ConnInfo, TlsInfo};
 pub use tls::{CERTIFICATE_MAX, PublicKeyDigest, TlsAcceptorConfig, TlsError, TlsOptions, public_key_digest, starttls};
+
+/// Of every process, RocksDB's part included: what is freed on one thread and was taken on another is given back to the
+/// system, where the C library's keeps it. How it behaves is set in `.cargo/config.toml`.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;

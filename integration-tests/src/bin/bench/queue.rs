@@ -209,9 +209,9 @@ pub(crate) fn long(count: usize, step: &dyn Fn(&str)) -> Result<Table> {
         scope.spawn(|| mox.try_command(&["queue", "schedule", "-now", "0"], ""));
         wait_for(&sink, before + some).map(|()| begin.elapsed())
     })?;
-    rows.push(Row::rate(
-        "delivered/s while all become due",
-        some as f64 / taken.as_secs_f64(),
+    rows.push(Row::seconds(
+        "until a twentieth is delivered while all become due, s",
+        taken,
     ));
     peak = peak.max(mib(&mut mox)?);
     rows.push(Row::figure("resident memory at most, MiB", peak, 1).under(300.0));
