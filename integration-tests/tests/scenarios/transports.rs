@@ -85,10 +85,10 @@ fn mail_goes_through_a_server_that_wants_a_login(shape: Shape) -> Result<()> {
         mox.command(&["queue", "transport", "-ids", id, &name])?;
     }
     mox.command(&["queue", "unhold"])?;
-    for n in 0..ways.len() {
+    for (n, way) in ways.iter().enumerate() {
         server
             .wait_for_subject("INBOX", &format!("n{n}-x"))
-            .with_context(|| format!("by {:?}; queue: {:?}", ways[n], listed(&mox)))?;
+            .with_context(|| format!("by {way:?}; queue: {:?}", listed(&mox)))?;
     }
     // A password that is wrong, or a certificate that nobody knows, can be mended: the message waits, and says why.
     let left = wait::until("the two that fail", wait::DEADLINE, || {

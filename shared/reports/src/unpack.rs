@@ -37,10 +37,10 @@ pub enum UnpackError {
     Nested,
 }
 
-fn damaged(format: &'static str, cause: impl ToString) -> UnpackError {
+fn damaged(format: &'static str, cause: impl Into<String>) -> UnpackError {
     UnpackError::Damaged {
         format,
-        cause: cause.to_string(),
+        cause: cause.into(),
     }
 }
 
@@ -78,12 +78,11 @@ pub fn unpack(data: &[u8]) -> Result<Vec<u8>, UnpackError> {
 fn read(format: &'static str, from: impl Read, packed: usize) -> Result<Vec<u8>, UnpackError> {
     let allowed = packed
         .saturating_mul(limits::RATIO)
-        .max(limits::RATIO_FREE)
-        .min(limits::UNPACKED);
+        .clamp(limits::RATIO_FREE, limits::UNPACKED);
     let mut unpacked = Vec::new();
     from.take(allowed as u64 + 1)
         .read_to_end(&mut unpacked)
-        .map_err(|e| damaged(format, e))?;
+        .map_err(|e| damaged(format, e.to_string()))?;
     if unpacked.len() > allowed {
         return Err(UnpackError::Bomb { packed, allowed });
     }
@@ -128,9 +127,8 @@ fn zip(data: &[u8]) -> Result<Vec<u8>, UnpackError> {
         let name = entry.name.to_ascii_lowercase();
         name.ends_with(b".xml") || name.ends_with(b".json")
     };
-    let entry = match (entries.iter().find(is_report), entries.as_slice()) {
-        (Some(entry), _) | (None, [entry]) => entry,
-        _ => return Err(damaged("zip", "it has no report")),
+    let ((Some(entry), _) | (None, [entry])) = (entries.iter().find(is_report), entries.as_slice()) else {
+        return Err(damaged("zip", "it has no report"));
     };
     if entry.encrypted {
         return Err(damaged("zip", "it is encrypted"));

@@ -18,7 +18,7 @@ use mox_config::Static;
 use mox_dns::Resolver;
 use mox_proto::report::v1::report_job_service_client::ReportJobServiceClient;
 use mox_proto::report::v1::{
-    AcquireLeaseRequest, Bundle, BundleKind, DmarcRow, FinishBundleRequest, GetBundleRequest, ListDueRequest,
+    AcquireLeaseRequest, Bundle, BundleId, BundleKind, DmarcRow, FinishBundleRequest, GetBundleRequest, ListDueRequest,
     OutgoingReport, TlsResult,
 };
 use mox_rpc::Channel;
@@ -206,7 +206,7 @@ impl Jobs {
 
     /// Why there is to be no report about a bundle, whoever asks for it.
     fn is_wanted(&self, bundle: &Bundle) -> Option<&'static str> {
-        let (off, all) = match bundle.id.as_ref().map(|id| id.kind()) {
+        let (off, all) = match bundle.id.as_ref().map(BundleId::kind) {
             Some(BundleKind::Dmarc) => (self.fixed.no_outgoing_dmarc_reports, false),
             _ => (
                 self.fixed.no_outgoing_tls_reports,
