@@ -10,6 +10,7 @@ use mox_proto::control::v1::alias_service_client::AliasServiceClient;
 use mox_proto::control::v1::control_service_client::ControlServiceClient;
 use mox_proto::hook::v1::hook_control_service_client::HookControlServiceClient;
 use mox_proto::queue::v1::queue_control_service_client::QueueControlServiceClient;
+use mox_proto::report::v1::report_control_service_client::ReportControlServiceClient;
 use mox_rpc::{Channel, Endpoint, Identity};
 
 use crate::context::{Context, folder_of};
@@ -96,6 +97,18 @@ where
     Fut: Future<Output = Result<T, tonic::Status>>,
 {
     call_on(context, |channel| work(HookControlServiceClient::new(channel)))
+}
+
+/// As [`call`], about reports.
+///
+/// # Errors
+/// As there.
+pub fn call_reports<T, F, Fut>(context: &Context, work: F) -> Result<T>
+where
+    F: FnOnce(ReportControlServiceClient<Channel>) -> Fut,
+    Fut: Future<Output = Result<T, tonic::Status>>,
+{
+    call_on(context, |channel| work(ReportControlServiceClient::new(channel)))
 }
 
 fn call_on<T, F, Fut>(context: &Context, work: F) -> Result<T>

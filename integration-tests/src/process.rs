@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::client::succeed;
 use crate::wait;
 
 /// What a single run of a client may take, in seconds.
@@ -76,7 +77,7 @@ impl Process {
     /// start, and may listen on ports below 1024: what moves the clock does not survive a change of the user.
     ///
     /// # Errors
-    /// If it can't be started, or libfaketime is missing, which moves the clock.
+    /// If it can't be started, or what moves the clock can't be compiled.
     pub fn start_ahead<S: AsRef<OsStr>>(
         name: &str,
         program: &Path,
@@ -88,13 +89,9 @@ impl Process {
         if hours == 0 {
             return Self::start(name, program, args, log);
         }
-        let library = format!(
-            "/usr/lib/{}-linux-gnu/faketime/libfaketimeMT.so.1",
-            std::env::consts::ARCH
-        );
-        if !Path::new(&library).exists() {
-            bail!("{library} is missing: run tools/deps test");
-        }
+        let library = log.with_file_name("ahead.so").display().to_string();
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/src/ahead.c");
+        succeed("cc", &["-shared", "-fPIC", "-O1", "-o", &library, source], "").context("compiling a clock")?;
         let mut command = setpriv();
         if let Some(user) = user {
             let capability = "+net_bind_service";
@@ -102,8 +99,7 @@ impl Process {
             command.args(["--inh-caps", capability, "--ambient-caps", capability]);
         }
         command.args(["--", "env"]).arg(format!("LD_PRELOAD={library}"));
-        command.arg(format!("FAKETIME=+{hours}h"));
-        command.arg("FAKETIME_DONT_FAKE_MONOTONIC=1").arg(program);
+        command.arg(format!("AHEAD_SECONDS={}", hours * 3600)).arg(program);
         Self::run(name, command, args, log)
     }
 

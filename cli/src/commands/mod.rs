@@ -20,6 +20,7 @@ pub mod passwords;
 pub mod queue;
 pub mod quickstart;
 pub mod repair;
+pub mod reporting;
 pub mod reports;
 pub mod sendmail;
 pub mod serve;

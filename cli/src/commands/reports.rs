@@ -108,13 +108,13 @@ fn parse_tls(_: &Context, matches: &ArgMatches) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn when(seconds: i64) -> String {
+pub(super) fn when(seconds: i64) -> String {
     let at = OffsetDateTime::from_unix_timestamp(seconds).ok();
     at.and_then(|at| at.format(&Rfc3339).ok())
         .unwrap_or_else(|| seconds.to_string())
 }
 
-fn print(report: &DmarcReport) {
+pub(super) fn print(report: &DmarcReport) {
     let line = |name: &str, value: &str| {
         if !value.is_empty() {
             println!("{name}: {value}");
@@ -208,7 +208,7 @@ fn print_row(row: &DmarcRow) {
 }
 
 /// With the names of RFC 9990.
-fn as_json(report: &DmarcReport) -> Value {
+pub(super) fn as_json(report: &DmarcReport) -> Value {
     let policy = report.policy.clone().unwrap_or_default();
     let aligned = |yes| if yes { "pass" } else { "fail" };
     let row = |row: &DmarcRow| {

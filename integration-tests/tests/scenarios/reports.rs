@@ -96,6 +96,11 @@ fn who_asks_is_told_what_dmarc_found_out(shape: Shape) -> Result<()> {
         let recorded = teller.figure("store", "mox_store_reports_recorded_total")?;
         Ok((recorded.as_deref() == Some("3")).then_some(()))
     })?;
+    wait::until("what is to be reported to be listed", wait::DEADLINE, || {
+        let waiting = teller.command(&["reports", "waiting", "-json"])?;
+        Ok((waiting.contains("\"dmarc\"") && waiting.contains("sender.example")).then_some(()))
+    })?;
+    suppressing(&teller)?;
     // A day later.
     teller.set_ahead(LATER_HOURS);
     told.set_ahead(LATER_HOURS);
@@ -134,8 +139,46 @@ fn who_asks_is_told_what_dmarc_found_out(shape: Shape) -> Result<()> {
         )?;
         Ok((kept.as_deref() == Some("1")).then_some(()))
     })?;
+    let listed = told.command(&["reports", "list", "-domain", "sender.example", "-json"])?;
+    let listed: serde_json::Value = serde_json::from_str(&listed).context(listed)?;
+    ensure!(listed["succeeded"] == 2 && listed["failed"] == 1, "{listed}");
+    let id = listed["id"].as_str().context("no id")?;
+    ensure!(told.command(&["reports", "print", id])? == report);
+    ensure!(told.command(&["reports", "list", "-tls"])?.lines().count() == 1);
     // Nothing is left to be told, and it was told once.
     ensure!(teller.figure("store", "mox_store_reports_waiting")?.as_deref() == Some("0"));
     ensure!(imap.examine("DMARC")? == 1);
+    Ok(())
+}
+
+/// Addresses come onto the list of those that get no reports, and leave it.
+fn suppressing(mox: &Mox) -> Result<()> {
+    let list = || mox.command(&["reports", "suppress", "list"]);
+    ensure!(list()?.lines().count() == 1);
+    mox.command(&[
+        "reports",
+        "suppress",
+        "add",
+        "-comment",
+        "asked us",
+        "Nobody@Sender.example",
+    ])?;
+    mox.command(&["reports", "suppress", "add", "-days", "3", "other@sender.example"])?;
+    let listed = list()?;
+    ensure!(
+        listed.contains("Nobody@sender.example") && listed.contains("asked us") && listed.lines().count() == 3,
+        "{listed}"
+    );
+    for wrong in [
+        &["add", "nowhere"][..],
+        &["add", "-days", "0", "a@sender.example"],
+        &["remove", "x@sender.example"],
+    ] {
+        let done = mox.try_command(&[&["reports", "suppress"], wrong].concat(), "")?;
+        ensure!(!done.status.success(), "{wrong:?} did not fail");
+    }
+    mox.command(&["reports", "suppress", "remove", "Nobody@sender.example"])?;
+    mox.command(&["reports", "suppress", "remove", "other@sender.example"])?;
+    ensure!(list()?.lines().count() == 1);
     Ok(())
 }

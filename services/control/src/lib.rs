@@ -31,6 +31,7 @@ mod keys;
 mod nodes;
 mod queue;
 mod records;
+mod reports;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -88,6 +89,7 @@ pub struct Service {
     admin: Admin,
     queue: queue::QueueControl,
     hooks: hooks::Hooks,
+    reports: reports::Reports,
     socket: PathBuf,
 }
 
@@ -133,11 +135,13 @@ impl Service {
         ));
         let auth = AuthAdminServiceClient::new(deps.store.clone());
         let hooks = hooks::Hooks::new(deps.store.clone());
+        let reports = reports::Reports::new(deps.store.clone());
         let queue = QueueAdminServiceClient::new(deps.store);
         Self {
             admin,
             queue: queue_control,
             hooks,
+            reports,
             api: api::Api {
                 configuration,
                 queue,
@@ -157,6 +161,7 @@ impl Service {
             .add_service(self.queue.clone().server())
             .add_service(aliases::Aliases::new(Arc::clone(&self.api.configuration)).server())
             .add_service(self.hooks.clone().server())
+            .add_service(self.reports.clone().server())
     }
 
     /// Puts the file into force now, so that services that are started next have it. Answers its version.

@@ -53,6 +53,18 @@ const HOOKS: &[(&str, Kind)] = &[
     ("GetRetired", Stream),
 ];
 
+/// The same of the store and of control.
+const REPORTS: &[(&str, Kind)] = &[
+    ("ListDmarcReports", Unary),
+    ("GetDmarcReport", Unary),
+    ("ListTlsReports", Unary),
+    ("GetTlsReport", Unary),
+    ("ListBundles", Unary),
+    ("ListSuppressed", Unary),
+    ("AddSuppressed", Unary),
+    ("RemoveSuppressed", Unary),
+];
+
 const SERVICES: &[Service] = &[
     // Answered by the store.
     Service {
@@ -201,16 +213,7 @@ const SERVICES: &[Service] = &[
     Service {
         name: "mox.report.v1.ReportAdminService",
         callers: &["control"],
-        methods: &[
-            ("ListDmarcReports", Unary),
-            ("GetDmarcReport", Unary),
-            ("ListTlsReports", Unary),
-            ("GetTlsReport", Unary),
-            ("ListBundles", Unary),
-            ("ListSuppressed", Unary),
-            ("AddSuppressed", Unary),
-            ("RemoveSuppressed", Unary),
-        ],
+        methods: REPORTS,
     },
     Service {
         name: "mox.hook.v1.HookService",
@@ -237,6 +240,11 @@ const SERVICES: &[Service] = &[
         name: "mox.hook.v1.HookControlService",
         callers: &["cli", "web"],
         methods: HOOKS,
+    },
+    Service {
+        name: "mox.report.v1.ReportControlService",
+        callers: &["cli", "web"],
+        methods: REPORTS,
     },
     Service {
         name: "mox.admin.v1.AdminService",
