@@ -367,11 +367,21 @@ mod tests {
 
     #[tokio::test]
     async fn destinations_of_reports_agree_and_choose() {
-        let zone = "_dmarc.example.org. TXT v=DMARC1; p=none; rua=mailto:a@sub.example.org, mailto:b@far.example!10m,mailto:c@no.example,mailto:d@other.example\n\
-                    example.org._report._dmarc.far.example. TXT v=DMARC1;\n\
-                    example.org._report._dmarc.no.example. TXT nonsense\n\
-                    example.org._report._dmarc.other.example. TXT v=DMARC1; rua=mailto:e@other.example,mailto:f@victim.example\n";
-        let resolver = mox_dns::ZoneResolver::parse(zone).unwrap();
+        let mut resolver = mox_dns::ZoneResolver::new();
+        for (name, text) in [
+            (
+                "_dmarc.example.org",
+                "v=DMARC1; p=none; rua=mailto:a@sub.example.org, mailto:b@far.example!10m,mailto:c@no.example,mailto:d@other.example",
+            ),
+            ("example.org._report._dmarc.far.example", "v=DMARC1;"),
+            ("example.org._report._dmarc.no.example", "nonsense"),
+            (
+                "example.org._report._dmarc.other.example",
+                "v=DMARC1; rua=mailto:e@other.example,mailto:f@victim.example",
+            ),
+        ] {
+            resolver.add(name, mox_dns::Record::Txt(text.into()));
+        }
         let published = lookup(&resolver, "example.org").await.unwrap().unwrap();
         let found = report_destinations(&resolver, &published).await.unwrap();
         let found: Vec<_> = found
