@@ -2,15 +2,11 @@
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail, ensure};
-use mox_integration_tests::client::{Lines, python, succeed, swaks};
-use mox_integration_tests::{Mox, Options, PASSWORD, Process, Shape, free_ip, wait};
-use rustix::process::Signal;
-use tempfile::TempDir;
+use anyhow::{Context, Result, ensure};
+use mox_integration_tests::client::{Lines, python, swaks};
+use mox_integration_tests::{Mox, Options, PASSWORD, Postfix, PostfixSettings, Process, Shape, free_ip, wait};
 
 in_both_shapes!(
     postfix_delivers,
@@ -18,115 +14,40 @@ in_both_shapes!(
     haproxy_tells_who_connects
 );
 
-/// Where Debian puts Postfix's programs that are not for users.
-const DAEMONS: &str = "/usr/lib/postfix/sbin";
-
-const MASTER: &str = "
-ADDRESS   inet  n       -       n       -       -       smtpd
-cleanup   unix  n       -       n       -       0       cleanup
-qmgr      unix  n       -       n       300     1       qmgr
-tlsmgr    unix  -       -       n       1000?   1       tlsmgr
-rewrite   unix  -       -       n       -       -       trivial-rewrite
-bounce    unix  -       -       n       -       0       bounce
-defer     unix  -       -       n       -       0       bounce
-trace     unix  -       -       n       -       0       bounce
-verify    unix  -       -       n       -       1       verify
-flush     unix  n       -       n       1000?   0       flush
-proxymap  unix  -       -       n       -       -       proxymap
-smtp      unix  -       -       n       -       -       smtp
-error     unix  -       -       n       -       -       error
-retry     unix  -       -       n       -       -       error
-anvil     unix  -       -       n       -       1       anvil
-scache    unix  -       -       n       -       1       scache
-postlog   unix-dgram n  -       n       -       1       postlogd
-";
-
-/// An instance of its own, which relays everything to one host.
-struct Postfix {
-    // Before the folder, so that it is stopped when the folder is removed.
-    master: Process,
+/// An instance of Postfix, which relays everything to one host.
+struct Relay {
+    instance: Postfix,
     address: SocketAddr,
-    folder: TempDir,
 }
 
-impl Postfix {
-    fn relaying_to(host: SocketAddr, settings: &str) -> Result<Self> {
-        ensure!(
-            rustix::process::geteuid().is_root(),
-            "Postfix only runs as root: use sudo"
-        );
-        let program = Path::new(DAEMONS).join("master");
-        ensure!(
-            program.exists(),
-            "Postfix is missing: run 'make test', which installs what the tests need"
-        );
-        let folder = tempfile::Builder::new().prefix("postfix-").tempdir()?;
-        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
-        let at = |name: &str| folder.path().join(name);
-        for name in ["config", "spool", "data"] {
-            fs::create_dir(at(name))?;
-        }
+impl Relay {
+    fn to(host: SocketAddr, settings: &str) -> Result<Self> {
         let address = SocketAddr::new(free_ip(), 2525);
-        let folder_name = text(folder.path());
         let main = format!(
-            "compatibility_level = 3.6\nqueue_directory = {folder_name}/spool\ndata_directory = {folder_name}/data\n\
-             maillog_file = {folder_name}/maillog\nmaillog_file_prefixes = {folder_name}\nmail_owner = postfix\n\
-             setgid_group = postdrop\ndaemon_directory = {DAEMONS}\ncommand_directory = /usr/sbin\n\
-             myhostname = relay.example\nmydestination =\ninet_interfaces = loopback-only\ninet_protocols = ipv4\n\
-             mynetworks = 127.0.0.0/8\nalias_maps =\nlocal_transport = error:local\nsmtputf8_enable = yes\n\
-             disable_dns_lookups = yes\nrelayhost = [{}]:{}\nsmtp_bind_address = {}\n\
+            "myhostname = relay.example\ninet_interfaces = loopback-only\nlocal_transport = error:local\n\
+             smtputf8_enable = yes\ndisable_dns_lookups = yes\nrelayhost = [{}]:{}\nsmtp_bind_address = {}\n\
              minimal_backoff_time = 300s\n{settings}\n",
             host.ip(),
             host.port(),
             address.ip()
         );
-        fs::write(at("config/main.cf"), main)?;
-        fs::write(at("config/master.cf"), MASTER.replace("ADDRESS", &address.to_string()))?;
-        succeed("chown", &["postfix", &text(&at("data"))], "")?;
-        let config = text(&at("config"));
-        succeed("postfix", &["-c", &config, "check"], "")?;
-        let mut master = Process::start("postfix", &program, &["-c", &config, "-d"], &at("log"))?;
-        wait::until("Postfix to answer", wait::DEADLINE, || {
-            if let Some(status) = master.exited()? {
-                bail!("Postfix ended with {status}:\n{}", master.log());
-            }
-            let line = Lines::connect(address)?.line()?;
-            ensure!(line.starts_with("220 "), "it greets with {line:?}");
-            Ok(Some(()))
+        let instance = Postfix::start(&PostfixSettings {
+            main: &main,
+            listeners: &[(address, "")],
+            ..PostfixSettings::default()
         })?;
-        Ok(Self {
-            master,
-            address,
-            folder,
-        })
-    }
-
-    fn maillog(&self) -> String {
-        fs::read_to_string(self.folder.path().join("maillog")).unwrap_or_default()
+        Ok(Self { instance, address })
     }
 
     /// Waits until it has logged a line with all of these.
     fn logged(&self, parts: &[&str]) -> Result<String> {
         let found = wait::until(&format!("Postfix to log {parts:?}"), wait::DEADLINE, || {
-            let log = self.maillog();
+            let log = self.instance.log();
             let line = log.lines().find(|line| parts.iter().all(|part| line.contains(part)));
             Ok(line.map(str::to_owned))
         });
-        found.with_context(|| self.maillog())
+        found.with_context(|| self.instance.log())
     }
-}
-
-impl Drop for Postfix {
-    fn drop(&mut self) {
-        // On SIGTERM the master ends its children; on SIGKILL they would notice only later.
-        if self.master.signal(Signal::TERM).is_ok() {
-            let _ = self.master.wait(Duration::from_secs(20));
-        }
-    }
-}
-
-fn text(path: &Path) -> String {
-    path.to_string_lossy().into_owned()
 }
 
 /// The header of the message with a subject, as it is in the Inbox.
@@ -152,7 +73,7 @@ s.quit()
 
 fn postfix_delivers(shape: Shape) -> Result<()> {
     let mox = Mox::start(shape)?;
-    let postfix = Postfix::relaying_to(mox.smtp(), "smtp_tls_security_level = encrypt\nsmtp_tls_loglevel = 1")?;
+    let postfix = Relay::to(mox.smtp(), "smtp_tls_security_level = encrypt\nsmtp_tls_loglevel = 1")?;
     let (host, port) = (postfix.address.ip().to_string(), postfix.address.port().to_string());
     python(
         SUBMIT,
@@ -186,7 +107,7 @@ fn postfix_delivers(shape: Shape) -> Result<()> {
     // Without TLS, and one command at a time.
     drop(postfix);
     let slow = "smtp_tls_security_level = none\nsmtp_discard_ehlo_keywords = pipelining, smtputf8, 8bitmime, dsn";
-    let postfix = Postfix::relaying_to(mox.smtp(), slow)?;
+    let postfix = Relay::to(mox.smtp(), slow)?;
     let (host, port) = (postfix.address.ip().to_string(), postfix.address.port().to_string());
     let script = SUBMIT
         .replace("ä", "a")
@@ -296,7 +217,7 @@ fn haproxy(mox: &Mox, ip: IpAddr, option: &str) -> Result<(Process, SocketAddr)>
     let file = mox.folder().join(format!("haproxy-{option}.cfg"));
     fs::write(&file, config)?;
     let log = mox.folder().join("haproxy.log");
-    let process = Process::start("haproxy", &program, &["-db", "-f", &text(&file)], &log)?;
+    let process = Process::start("haproxy", &program, &["-db", "-f", &file.display().to_string()], &log)?;
     wait::until("haproxy to answer", wait::DEADLINE, || {
         let line = Lines::connect(address)?.line()?;
         ensure!(line.starts_with("220 "), "it greets with {line:?}");

@@ -186,7 +186,6 @@ impl World {
         let mut postfix_domains: Vec<String> = domains(To::Postfix).into_iter().collect();
         postfix_domains.extend(POSTFIX_USER.split_once('@').map(|(_, domain)| domain.to_owned()));
         let postfix = Postfix::start(
-            path,
             addresses,
             dns.ip,
             &authority,
