@@ -5,7 +5,7 @@
 //! - [`verify`]: a verifier of certificates for rustls that goes by either, by the usual authorities, or by none, and
 //!   says afterwards what it found.
 //! - [`Trust`]: the authorities that are trusted.
-//! - [`ResultType`]: what a failure is called in a report (RFC 8460).
+//! - [`ResultType`]: what a failure is in a report (RFC 8460).
 //!
 //! Parsing and deciding are apart from asking: only [`dane::find`] and [`mtasts::Fetcher`] reach outside, through what
 //! they are given.
@@ -18,5 +18,5 @@ mod trust;
 pub mod verify;
 
 pub use fault::{CertificateFault, handshake_fault, subject_public_key_info};
-pub use report::{PolicyType, ResultType};
-pub use trust::{Trust, TrustError};
+pub use report::ResultType;
+pub use trust::{SYSTEM_FILES, Trust, TrustError};

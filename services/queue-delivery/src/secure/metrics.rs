@@ -1,10 +1,13 @@
 //! Figures about TLS with others.
 
+use mox_reports::tls::result_name;
 use mox_tlspolicy::ResultType;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
+
+use super::results::wire;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Verification {
@@ -54,14 +57,13 @@ impl SecurityMetrics {
 
     /// TLS failed.
     pub fn failed(&self, kind: ResultType) {
-        self.failures
-            .get_or_create(&ResultLabel { result: kind.as_str() })
-            .inc();
+        let result = result_name(wire(kind));
+        self.failures.get_or_create(&ResultLabel { result }).inc();
     }
 
     /// A policy was fetched, or not.
     pub fn fetched(&self, result: Result<(), ResultType>) {
-        let result = result.map_or_else(ResultType::as_str, |()| "ok");
+        let result = result.map_or_else(|kind| result_name(wire(kind)), |()| "ok");
         self.fetches.get_or_create(&ResultLabel { result }).inc();
     }
 }

@@ -142,7 +142,8 @@ fn own_address(peer: SocketAddr) -> Option<String> {
     Some(socket.local_addr().ok()?.ip().to_string())
 }
 
-fn wire(kind: ResultType) -> TlsResultType {
+/// As reports have it.
+pub(super) fn wire(kind: ResultType) -> TlsResultType {
     match kind {
         ResultType::StartTlsNotSupported => TlsResultType::StarttlsNotSupported,
         ResultType::CertificateHostMismatch => TlsResultType::CertificateHostMismatch,

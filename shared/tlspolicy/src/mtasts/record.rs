@@ -154,12 +154,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_record_counts_and_two_are_none() {
-        let zone = "
-            _mta-sts.one.example TXT v=spf1 -all
-            _mta-sts.two.example TXT v=STSv1; id=1
-        "
-        .replace("; ", "");
-        let mut zone = ZoneResolver::parse(&zone).unwrap();
+        let mut zone = ZoneResolver::parse("_mta-sts.one.example TXT v=spf1 -all").unwrap();
         let add = |zone: &mut ZoneResolver, name: &str, text: &str| {
             zone.add(name, mox_dns::Record::Txt(text.as_bytes().to_vec()));
         };
