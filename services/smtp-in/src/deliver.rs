@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use bytes::Bytes;
 use mox_proto::delivery::v1::{
-    AssessRequest, DeliverRequest, DeliverResponse, Delivery, Envelope, FailedRecipient, Recipient, UploadRequest,
+    AssessRequest, DeliverRequest, DeliverResponse, Delivery, Envelope, NotifiedRecipient, Recipient, UploadRequest,
     Validation, Verdict,
 };
 use mox_proto::mail::v1::Content;
@@ -326,16 +326,16 @@ impl Incoming<'_> {
 
     /// Those that the sender is to be told of, if others get the message: who does not, and who does if it asked for that
     /// (RFC 3461 §4.1). Only senders that are who they say are told: others have one recipient, or are told in the reply.
-    fn notification(&self, outcomes: &Outcomes) -> Vec<FailedRecipient> {
+    fn notification(&self, outcomes: &Outcomes) -> Vec<NotifiedRecipient> {
         let believable = self.findings.mail_from == Validation::Pass;
         if self.transaction.mail_from.is_none() || !outcomes.is_served() {
             return Vec::new();
         }
-        let mut failed = Vec::new();
+        let mut told = Vec::new();
         for (rcpt, reply) in outcomes.failed() {
             let rcpt = &self.transaction.rcpts[rcpt];
             tracing::info!(rcpt_to = rcpt.rcpt_to, %reply, believable, "refused, while others get the message");
-            failed.push(FailedRecipient {
+            told.push(NotifiedRecipient {
                 rcpt_to: rcpt.rcpt_to.clone(),
                 dsn_orcpt: rcpt.orcpt.clone(),
                 dsn_notify: rcpt.notify.clone(),
@@ -349,7 +349,7 @@ impl Incoming<'_> {
             let rcpt = &self.transaction.rcpts[rcpt];
             let mut wanted = rcpt.notify.split(',');
             if wanted.any(|event| event.eq_ignore_ascii_case("SUCCESS")) {
-                failed.push(FailedRecipient {
+                told.push(NotifiedRecipient {
                     rcpt_to: rcpt.rcpt_to.clone(),
                     dsn_orcpt: rcpt.orcpt.clone(),
                     dsn_notify: rcpt.notify.clone(),
@@ -360,16 +360,16 @@ impl Incoming<'_> {
                 });
             }
         }
-        if believable { failed } else { Vec::new() }
+        if believable { told } else { Vec::new() }
     }
 
     async fn deliver(
         &self,
         content: Content,
         copies: &[(usize, Delivery)],
-        failed: Vec<FailedRecipient>,
+        notified: Vec<NotifiedRecipient>,
     ) -> Result<DeliverResponse, Status> {
-        if !failed.is_empty() {
+        if !notified.is_empty() {
             self.shared.metrics.notified();
         }
         let request = DeliverRequest {
@@ -378,7 +378,7 @@ impl Incoming<'_> {
             content: Some(content),
             deliveries: copies.iter().map(|(_, delivery)| delivery.clone()).collect(),
             received: seconds(self.shared),
-            failed,
+            notified,
             reporting_host: self.place.hostname.clone(),
         };
         let kept = repeat(|| {

@@ -24,10 +24,10 @@ fn delivered(client: &Client) -> (Vec<String>, Vec<(String, u32)>) {
         return Default::default();
     };
     let to = |d: &api::Delivery| d.recipient.clone().unwrap().address;
-    let told = |f: &api::FailedRecipient| (f.rcpt_to.clone(), f.smtp_code);
+    let told = |f: &api::NotifiedRecipient| (f.rcpt_to.clone(), f.smtp_code);
     (
         request.deliveries.iter().map(to).collect(),
-        request.failed.iter().map(told).collect(),
+        request.notified.iter().map(told).collect(),
     )
 }
 

@@ -32,7 +32,7 @@ const SCOPE: &[u8] = b"d";
 impl Delivery {
     pub(super) async fn do_deliver(&self, request: api::DeliverRequest) -> Result<api::DeliverResponse, Status> {
         check_recipients(request.deliveries.len())?;
-        if request.failed.len() > RECIPIENTS_MAX {
+        if request.notified.len() > RECIPIENTS_MAX {
             return Err(Status::invalid_argument("a transaction has at most 1000 recipients"));
         }
         if request.key.len() != KEY_BYTES {
@@ -89,7 +89,7 @@ impl Delivery {
             trace_id: envelope.trace_id.clone(),
             arrival: request.received,
             hostname: request.reporting_host,
-            failed: request.failed,
+            notified: request.notified,
         };
         let common = record::Message {
             received: request.received,

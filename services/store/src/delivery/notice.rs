@@ -1,11 +1,12 @@
 //! The notification to a sender that some recipients did not get a message, while others did (RFC 5321 §4.2.5: the reply
-//! is one for all), and of those who got it, if that was asked for (RFC 3461 §4.1). It goes into the queue with the null reverse-path, by the commit that delivers the message.
+//! is one for all), and of those who got it, if that was asked for (RFC 3461 §4.1). It goes into the queue with the null
+//! reverse-path, by the commit that delivers the message.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mox_config::Lookup;
 use mox_message::dsn::{self, Action, Dsn, Recipient, Return};
-use mox_proto::delivery::v1::FailedRecipient;
+use mox_proto::delivery::v1::NotifiedRecipient;
 use mox_types::Address;
 use tonic::Status;
 
@@ -28,13 +29,13 @@ pub(super) struct Notice {
     pub arrival: i64,
     /// Who tells.
     pub hostname: String,
-    pub failed: Vec<FailedRecipient>,
+    pub notified: Vec<NotifiedRecipient>,
 }
 
 impl Delivery {
     /// What to commit with the deliveries, if there is anything to tell, and anybody to tell it to.
     pub(super) async fn notification(&self, notice: &Notice, message: &[u8]) -> Result<Option<Commit>, Status> {
-        let told: Vec<&FailedRecipient> = notice.failed.iter().filter(|failed| wants(failed)).collect();
+        let told: Vec<&NotifiedRecipient> = notice.notified.iter().filter(|told| wants(told)).collect();
         let (Some(queue), false) = (&self.queue, told.is_empty()) else {
             return Ok(None);
         };
@@ -71,7 +72,7 @@ impl Delivery {
 }
 
 /// What became of the message for a recipient.
-fn action(told: &FailedRecipient) -> Action {
+fn action(told: &NotifiedRecipient) -> Action {
     match (told.smtp_code / 100, told.expanded) {
         (2, false) => Action::Delivered,
         (2, true) => Action::Expanded,
@@ -80,19 +81,19 @@ fn action(told: &FailedRecipient) -> Action {
 }
 
 /// RFC 3461 §4.1: without NOTIFY, of failures.
-fn wants(told: &FailedRecipient) -> bool {
+fn wants(told: &NotifiedRecipient) -> bool {
     let failed = action(told) == Action::Failed;
     let event = if failed { "FAILURE" } else { "SUCCESS" };
     let mut words = told.dsn_notify.split(',');
     (failed && told.dsn_notify.is_empty()) || words.any(|word| word.eq_ignore_ascii_case(event))
 }
 
-fn compose(notice: &Notice, told: &[&FailedRecipient], message: &[u8]) -> Vec<u8> {
+fn compose(notice: &Notice, told: &[&NotifiedRecipient], message: &[u8]) -> Vec<u8> {
     let seconds = u64::try_from(notice.arrival).unwrap_or(0);
     let arrival: SystemTime = UNIX_EPOCH + Duration::from_secs(seconds);
     // RFC 3461 §4.3: all of it if it was asked for, and is not so large that nobody wants it back.
     let whole = notice.ret.eq_ignore_ascii_case("FULL") && message.len() <= INLINE_BYTES;
-    let replies: Vec<(String, String)> = told.iter().map(|failed| reply(failed)).collect();
+    let replies: Vec<(String, String)> = told.iter().map(|one| reply(one)).collect();
     let recipients = told.iter().zip(&replies);
     dsn::compose(&Dsn {
         hostname: &notice.hostname,
@@ -104,10 +105,10 @@ fn compose(notice: &Notice, told: &[&FailedRecipient], message: &[u8]) -> Vec<u8
         original: message,
         ret: if whole { Return::Full } else { Return::Headers },
         recipients: recipients
-            .map(|(failed, (status, diagnostic))| Recipient {
-                address: &failed.rcpt_to,
-                orcpt: &failed.dsn_orcpt,
-                action: action(failed),
+            .map(|(one, (status, diagnostic))| Recipient {
+                address: &one.rcpt_to,
+                orcpt: &one.dsn_orcpt,
+                action: action(one),
                 status,
                 remote_mta: "",
                 diagnostic,
@@ -121,15 +122,15 @@ fn compose(notice: &Notice, told: &[&FailedRecipient], message: &[u8]) -> Vec<u8
 
 /// Status and what the reply would have been, had it been for this recipient alone. It is not tried again, whatever the
 /// reply says of that.
-fn reply(failed: &FailedRecipient) -> (String, String) {
-    let status = match failed.enhanced_code.as_str() {
+fn reply(told: &NotifiedRecipient) -> (String, String) {
+    let status = match told.enhanced_code.as_str() {
         "" => "5.0.0",
         code => code,
     };
-    let line = failed.text.lines().next().unwrap_or_default();
+    let line = told.text.lines().next().unwrap_or_default();
     let line = &line[..line.floor_char_boundary(TEXT_MAX)];
-    if action(failed) != Action::Failed {
+    if action(told) != Action::Failed {
         return (status.to_owned(), String::new());
     }
-    (status.to_owned(), format!("{} {status} {line}", failed.smtp_code))
+    (status.to_owned(), format!("{} {status} {line}", told.smtp_code))
 }

@@ -6,8 +6,8 @@ use super::*;
 use crate::engine::{Limit, Order};
 use crate::queue::Queue;
 
-fn failed(to: &str, smtp_code: u32, notify: &str) -> api::FailedRecipient {
-    api::FailedRecipient {
+fn failed(to: &str, smtp_code: u32, notify: &str) -> api::NotifiedRecipient {
+    api::NotifiedRecipient {
         rcpt_to: to.to_owned(),
         dsn_orcpt: format!("rfc822;{to}"),
         dsn_notify: notify.to_owned(),
@@ -50,7 +50,7 @@ async fn one_notification_comes_with_the_delivery() {
     let content = message("hello", "world");
     let mut request = deliver(&content, vec![world.to("a", "", b"")]);
     request.reporting_host = "mail.example.org".into();
-    request.failed = vec![
+    request.notified = vec![
         failed("x@example.org", 550, ""),
         failed("y@example.org", 451, "FAILURE,DELAY"),
         failed("z@example.org", 550, "NEVER"),
@@ -89,7 +89,7 @@ async fn one_notification_comes_with_the_delivery() {
     world.delivery.do_deliver(request.clone()).await.unwrap();
     request.key = mox_rpc::key();
     request.envelope.as_mut().unwrap().mail_from = "a@b.example".into();
-    request.failed = vec![failed("z@example.org", 550, "NEVER")];
+    request.notified = vec![failed("z@example.org", 550, "NEVER")];
     world.delivery.do_deliver(request).await.unwrap();
     assert_eq!(queued(&world).await.len(), 1);
 }
