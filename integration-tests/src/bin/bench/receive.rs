@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use mox_integration_tests::client::succeed;
 use mox_integration_tests::{Dns, Mox, Options, Shape, USER, free_ip, wait};
 
@@ -174,15 +174,29 @@ impl World {
         Ok(ticks.sum::<f64>() / 100.0)
     }
 
-    /// Receives messages of others of the sender's domain, which the user judges: every other one is junk, so that the
-    /// history does not decide.
+    /// Receives messages of others of the sender's domain, which nobody judges.
     fn grow(&self, messages: usize) -> Result<()> {
         self.load()
             .rate_of(32, messages, &["--from", "others@sender.example"])?;
+        self.quiet()
+    }
+
+    /// Judges the latest of them: every other one is junk, so that the history does not decide.
+    fn judge(&self, messages: usize) -> Result<()> {
         let mut imap = self.mox.login()?;
-        let exists = imap.examine("INBOX")?;
         imap.command("SELECT INBOX")?;
-        let all: Vec<usize> = (exists - messages.min(exists) + 1..=exists).collect();
+        let search = imap.command("SEARCH FROM others@sender.example UNKEYWORD $Junk UNKEYWORD $NotJunk")?;
+        let found = search.iter().find_map(|line| line.strip_prefix("* SEARCH"));
+        let all: Vec<usize> = found
+            .unwrap_or_default()
+            .split_whitespace()
+            .filter_map(|number| number.parse().ok())
+            .collect();
+        ensure!(
+            all.len() == messages,
+            "{} messages are there to be judged, of {messages}",
+            all.len()
+        );
         for part in all.chunks(FLAGGED) {
             for (odd, flag) in [(0, "$Junk"), (1, "$NotJunk")] {
                 let numbers: Vec<String> = part.iter().filter(|n| *n % 2 == odd).map(ToString::to_string).collect();
@@ -239,24 +253,31 @@ pub(crate) fn measure(scale: &Scale, beside: bool, step: &dyn Fn(&str)) -> Resul
         rows.push(Row::rate(&format!("accepted/s, connections: {connections}"), ours).beside(theirs, 0.8));
     }
     drop(postfix);
-    step("receiving and judging the history");
-    // Nothing is to be learned from it, so that what is measured is the history alone.
-    world.filter(false)?;
-    let begin = Instant::now();
-    world.grow(scale.history)?;
-    let grown = begin.elapsed();
-    world.filter(true)?;
-    for (connections, first) in CONNECTIONS.into_iter().zip(first) {
-        step(&format!("with a history, connections: {connections}"));
-        let rates = (0..scale.rounds).map(|_| world.rate(scale, connections));
-        let rate = median(rates.collect::<Result<Vec<_>>>()?);
-        let what = format!(
-            "accepted/s, connections: {connections}, {} judged messages",
-            scale.history
-        );
-        rows.push(Row::rate(&what, rate).share_of(first, 0.9));
-    }
-    rows.push(Row::seconds("receiving and judging those, s", grown));
+    // Nothing is to be learned from the history, so that what is measured is the history alone.
+    let mut with = |what: &str, before: &[f64], change: &dyn Fn() -> Result<()>| -> Result<Vec<f64>> {
+        step(what);
+        world.filter(false)?;
+        let begin = Instant::now();
+        change()?;
+        let took = begin.elapsed();
+        world.filter(true)?;
+        let mut rates = Vec::new();
+        for (connections, before) in CONNECTIONS.into_iter().zip(before) {
+            step(&format!("{what}, connections: {connections}"));
+            let measured = (0..scale.rounds).map(|_| world.rate(scale, connections));
+            let rate = median(measured.collect::<Result<Vec<_>>>()?);
+            let what = format!(
+                "accepted/s, connections: {connections}, {} messages {what}",
+                scale.history
+            );
+            rows.push(Row::rate(&what, rate).share_of(*before, 0.9));
+            rates.push(rate);
+        }
+        rows.push(Row::seconds(&format!("until those were {what}, s"), took));
+        Ok(rates)
+    };
+    let received = with("received", &first, &|| world.grow(scale.history))?;
+    with("judged", &received, &|| world.judge(scale.history))?;
     Ok(Table {
         title: "4 KiB messages: SPF, DKIM RSA-2048, DMARC, filter".into(),
         others: "Postfix",
