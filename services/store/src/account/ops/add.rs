@@ -194,7 +194,8 @@ pub struct Delivery {
 pub struct Deliver {
     /// In the order of the answer.
     pub deliveries: Vec<Delivery>,
-    /// What is committed besides: a notification to the sender.
+    /// What is committed besides, if every recipient has its copy: a notification to the sender, and a report that the
+    /// message carries. Otherwise the reply has the sender try again, and they come with that.
     pub besides: Commit,
 }
 
@@ -278,7 +279,15 @@ impl Op for Deliver {
                 Err(error) => return Err(error),
             });
         }
-        if let Some(tx) = accounts.first_mut() {
+        // A copy among the rejects is a courtesy.
+        let mut wanted = self
+            .deliveries
+            .iter()
+            .zip(&results)
+            .filter(|(d, _)| d.destined.is_none());
+        if let Some(tx) = accounts.first_mut()
+            && wanted.all(|(_, result)| result.delivered)
+        {
             tx.extra().append(self.besides.clone());
         }
         Ok(DeliverResponse { results })

@@ -35,9 +35,9 @@ async fn queued(world: &World) -> Vec<(Entry, String)> {
     all
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn one_notification_comes_with_the_delivery() {
-    let mut world = World::new(0).await;
+/// Whose accounts hold so many bytes (0: any), and where senders are told.
+async fn notifying(quota: u64) -> World {
+    let mut world = World::new(quota).await;
     let (contents, accounts) = (world.delivery.contents.clone(), world.mail.accounts().clone());
     let queue = Queue::new(
         world.db.clone(),
@@ -47,6 +47,29 @@ async fn one_notification_comes_with_the_delivery() {
         Arc::new(|| NOW * 1000),
     );
     world.delivery = world.delivery.notifying(queue);
+    world
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_to_try_again_is_not_told_yet() {
+    let world = notifying(10).await;
+    let content = message("hello", "world");
+    let mut request = deliver(&content, vec![world.to("a", "", b"")]);
+    request.notified = vec![
+        failed("x@example.org", 550, ""),
+        failed("a@example.org", 250, "SUCCESS"),
+    ];
+    let answer = world.delivery.do_deliver(request).await.unwrap();
+    assert!(
+        !answer.results[0].delivered && answer.results[0].smtp_code == 452,
+        "{answer:?}"
+    );
+    assert_eq!(queued(&world).await.len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_notification_comes_with_the_delivery() {
+    let world = notifying(0).await;
     let content = message("hello", "world");
     let mut request = deliver(&content, vec![world.to("a", "", b"")]);
     request.reporting_host = "mail.example.org".into();
