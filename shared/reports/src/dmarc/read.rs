@@ -96,7 +96,8 @@ impl Parser {
 
     fn close(&mut self) -> Result<(), DmarcError> {
         let value = text::clean(&self.text);
-        let path: Vec<&str> = self.path.iter().map(String::as_str).collect();
+        let mut names = std::mem::take(&mut self.path);
+        let path: Vec<&str> = names.iter().map(String::as_str).collect();
         let report = &mut self.report;
         match path.get(1..).unwrap_or_default() {
             ["version"] => report.version = value,
@@ -128,19 +129,19 @@ impl Parser {
                 }
             }
             ["record"] => self.keep(),
-            ["record", rest @ ..] => self.field(&rest.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>(), value),
+            ["record", rest @ ..] => self.field(rest, value),
             _ => {}
         }
-        self.path.pop();
+        names.pop();
+        self.path = names;
         self.text.clear();
         Ok(())
     }
 
     /// A value within a record.
-    fn field(&mut self, path: &[String], value: String) {
+    fn field(&mut self, path: &[&str], value: String) {
         let row = &mut self.row;
-        let path: Vec<&str> = path.iter().map(String::as_str).collect();
-        match path.as_slice() {
+        match path {
             ["row", "source_ip"] => {
                 row.source_ip = value
                     .parse::<std::net::IpAddr>()
