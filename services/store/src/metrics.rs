@@ -12,7 +12,7 @@ use crate::engine::RocksEngine;
 use crate::search::TextIndex;
 
 /// Name, help, and RocksDB's name.
-const FIGURES: [(&str, &str, &str); 6] = [
+const FIGURES: [(&str, &str, &str); 5] = [
     (
         "mox_store_memtable_bytes",
         "Recent changes in memory",
@@ -24,14 +24,9 @@ const FIGURES: [(&str, &str, &str); 6] = [
         "rocksdb.total-sst-files-size",
     ),
     (
-        "mox_store_blob_bytes",
-        "Files of contents",
-        "rocksdb.total-blob-file-size",
-    ),
-    (
-        "mox_store_live_blob_bytes",
-        "Contents that are kept",
-        "rocksdb.live-blob-file-size",
+        "mox_store_live_table_bytes",
+        "Files of tables that are not about to be removed",
+        "rocksdb.live-sst-files-size",
     ),
     (
         "mox_store_pending_compaction_bytes",

@@ -1,7 +1,10 @@
 //! RocksDB: opening it with settings for little memory and quick starts, and [`Engine`] over it.
 //!
-//! The spaces of [`Options::bulk`] are a column family of their own whose large values live in blob files, so that
-//! contents are written once and not moved along when the small records around them are reorganized.
+//! The spaces of [`Options::bulk`] are a column family of their own, so that contents are not moved along when the small
+//! records around them are reorganized, and do not push them out of the cache. Their keys ascend in time: what is added
+//! lies beside what is there, and a compaction moves what is new and no more. (Blob files would be worse: RocksDB copies
+//! what is alive in them whenever a compaction meets its keys, and a compaction meets all keys from the oldest content
+//! that was removed on, so that a message costs the more the more there are.)
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -36,10 +39,12 @@ pub(super) const VERSION_BYTES: usize = 8;
 const BULK: &str = "bulk";
 /// All column families.
 pub(super) const FAMILIES: [&str; 2] = [rocksdb::DEFAULT_COLUMN_FAMILY_NAME, BULK];
-/// Values from this size on live in blob files.
-const BLOB_BYTES: u64 = 1 << 10;
-/// Size at which a blob file is complete: the unit in which space of deleted contents comes back.
-const BLOB_FILE_BYTES: u64 = 64 << 20;
+/// Size of files of small records.
+const FILE_BYTES: u64 = 16 << 20;
+/// Size of files of bulk: the unit in which they are reorganized.
+const BULK_FILE_BYTES: u64 = 32 << 20;
+/// The part of the cache for bulk: for its indices and filters, mostly.
+const BULK_CACHE_PART: usize = 4;
 /// A file is written anew soon if so many of so many keys beside each other in it say that a key was removed: a scan walks
 /// over them, and would take the longer the more there was where it begins. So many cost as much as a few reads.
 const REMOVED_MANY: usize = 512;
@@ -232,10 +237,13 @@ fn end_process(error: &str) {
 }
 
 fn open_database(path: &Path, options: &Options) -> Result<DB, rocksdb::Error> {
-    let mut sizes = LruCacheOptions::default();
-    sizes.set_capacity(options.cache_bytes);
-    sizes.set_num_shard_bits(CACHE_SHARD_BITS);
-    let cache = Cache::new_lru_cache_opts(&sizes);
+    let cache = |bytes| {
+        let mut sizes = LruCacheOptions::default();
+        sizes.set_capacity(bytes);
+        sizes.set_num_shard_bits(CACHE_SHARD_BITS);
+        Cache::new_lru_cache_opts(&sizes)
+    };
+    let bulk_cache = options.cache_bytes / BULK_CACHE_PART;
     let mut all = rocksdb::Options::default();
     all.create_if_missing(true);
     all.create_missing_column_families(true);
@@ -259,19 +267,16 @@ fn open_database(path: &Path, options: &Options) -> Result<DB, rocksdb::Error> {
     all.set_bytes_per_sync(1 << 20);
     all.set_max_manifest_file_size(4 << 20);
     let mut small = rocksdb::Options::default();
-    tune(&mut small, options, &cache);
+    tune(&mut small, options, &cache(options.cache_bytes - bulk_cache));
+    small.set_target_file_size_base(FILE_BYTES);
     small.set_memtable_whole_key_filtering(true);
     small.set_memtable_prefix_bloom_ratio(0.02);
-    small.add_compact_on_deletion_collector_factory(REMOVED_WINDOW, REMOVED_MANY, 0.0);
     let mut bulk = rocksdb::Options::default();
-    tune(&mut bulk, options, &cache);
-    bulk.set_enable_blob_files(true);
-    bulk.set_min_blob_size(BLOB_BYTES);
-    bulk.set_blob_file_size(BLOB_FILE_BYTES);
-    bulk.set_blob_compression_type(DBCompressionType::Lz4);
+    tune(&mut bulk, options, &cache(bulk_cache));
+    bulk.set_target_file_size_base(BULK_FILE_BYTES);
+    // Contents that earlier versions put into blob files come back from there when a compaction meets them.
     bulk.set_enable_blob_gc(true);
     bulk.set_blob_gc_age_cutoff(1.0);
-    bulk.set_blob_gc_force_threshold(0.5);
     let families = [
         ColumnFamilyDescriptor::new(rocksdb::DEFAULT_COLUMN_FAMILY_NAME, small),
         ColumnFamilyDescriptor::new(BULK, bulk),
@@ -302,8 +307,8 @@ fn tune(family: &mut rocksdb::Options, options: &Options, cache: &Cache) {
     family.set_arena_block_size(256 << 10);
     family.set_compression_type(DBCompressionType::Lz4);
     family.set_level_compaction_dynamic_level_bytes(true);
-    family.set_target_file_size_base(16 << 20);
     family.set_max_bytes_for_level_base(64 << 20);
+    family.add_compact_on_deletion_collector_factory(REMOVED_WINDOW, REMOVED_MANY, 0.0);
 }
 
 #[async_trait]
@@ -391,6 +396,46 @@ mod tests {
         while walked_over(&engine) > 0 {
             assert!(std::time::Instant::now() < deadline, "{}", walked_over(&engine));
             tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn contents_in_blob_files_are_read_and_come_back_from_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let key = |n: u32| Bytes::from([crate::keys::BULK, &n.to_be_bytes()].concat());
+        let value = |n: u32| vec![b'a' + (n % 26) as u8; 4000 + n as usize];
+        {
+            // As earlier versions wrote them.
+            let mut blobs = rocksdb::Options::default();
+            blobs.create_if_missing(true);
+            blobs.create_missing_column_families(true);
+            blobs.set_enable_blob_files(true);
+            blobs.set_min_blob_size(1 << 10);
+            let families = FAMILIES.map(|name| ColumnFamilyDescriptor::new(name, blobs.clone()));
+            let db = DB::open_cf_descriptors(&blobs, dir.path().join(DATABASE), families).unwrap();
+            let bulk = db.cf_handle(BULK).unwrap();
+            for n in 0..100 {
+                let stored = [&[0; VERSION_BYTES][..], &value(n)].concat();
+                db.put_cf(bulk, key(n), stored).unwrap();
+            }
+            db.flush_cf(bulk).unwrap();
+        }
+        let engine = RocksEngine::open(&Options::new(dir.path())).unwrap();
+        let blobs = || engine.property("rocksdb.total-blob-file-size");
+        assert!(blobs() > 0);
+        for compacted in [false, true] {
+            for n in 0..100 {
+                let found = engine.get(key(n)).await.unwrap().unwrap();
+                assert!(found.data == value(n), "{n} {compacted}");
+            }
+            if !compacted {
+                let db = &engine.database().unwrap().db;
+                let mut all = rocksdb::CompactOptions::default();
+                all.set_bottommost_level_compaction(rocksdb::BottommostLevelCompaction::Force);
+                let everything: Option<&[u8]> = None;
+                db.compact_range_cf_opt(db.cf_handle(BULK).unwrap(), everything, everything, &all);
+                assert_eq!(blobs(), 0);
+            }
         }
     }
 
