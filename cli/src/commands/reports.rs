@@ -268,26 +268,15 @@ pub(super) fn as_json(report: &DmarcReport) -> Value {
 fn lookup_tls(context: &Context, matches: &ArgMatches) -> Result<ExitCode> {
     let domain = ascii_name(text(matches, "domain"))?;
     let resolver = resolver(context, matches)?;
-    let name = format!("_smtp._tls.{domain}");
+    let name = uris::tls_record_name(&domain);
     let answer = block_on(async { Ok(resolver.txt(&name).await?) })?;
-    let texts = answer
-        .records
-        .iter()
-        .map(|text| String::from_utf8_lossy(text).into_owned());
-    let (records, others): (Vec<_>, Vec<_>) = texts.partition(|text| uris::is_tls_record(text));
-    for other in others {
-        eprintln!("no TLSRPT record: {other:?}");
+    for text in answer.records.iter().map(|text| String::from_utf8_lossy(text)) {
+        if !uris::is_tls_record(&text) {
+            eprintln!("no TLSRPT record: {text:?}");
+        }
     }
-    let record = match records.as_slice() {
-        [] => bail!("{name} has TXT records, but none that begins with v=TLSRPTv1"),
-        [record] => record,
-        several => bail!(
-            "{name} has {} TLSRPT records: with more than one, no reports are sent",
-            several.len()
-        ),
-    };
+    let (record, parsed) = uris::only_tls_record(&answer.records).with_context(|| name.clone())?;
     println!("record: {record}");
-    let parsed = uris::tls_record(record).with_context(|| format!("reading the record of {domain}"))?;
     for destination in &parsed.destinations {
         match destination {
             Destination::Mail(address, _) => println!("reports by mail to: {address}"),

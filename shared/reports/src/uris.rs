@@ -9,7 +9,7 @@ use crate::limits;
 pub enum Destination {
     /// By mail, to an address, messages of at most so many octets (0 is any).
     Mail(Address, u64),
-    /// By HTTPS POST (RFC 8460 §5.2); the URI as given.
+    /// By HTTPS POST (RFC 8460 §5.4); the URI as given.
     Https(String),
 }
 
@@ -37,6 +37,44 @@ pub enum RecordError {
     /// It has several.
     #[error("record has more than one rua field")]
     Several,
+}
+
+/// Why a domain has no TLSRPT record that counts.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NoRecord {
+    /// All texts are something else.
+    #[error("none of the texts begins with v=TLSRPTv1")]
+    None,
+    /// There are several.
+    #[error("there are {0} TLSRPT records: with more than one, no reports are sent")]
+    Several(usize),
+    /// There is one that can't be read.
+    #[error("the record {0:?} can't be used: {1}")]
+    Invalid(String, RecordError),
+}
+
+/// Where the TLSRPT record of a domain or host is.
+#[must_use]
+pub fn tls_record_name(domain: &str) -> String {
+    format!("_smtp._tls.{}", domain.trim_end_matches('.'))
+}
+
+/// The record that counts of the texts at [`tls_record_name`], with its text.
+///
+/// # Errors
+/// If there is none.
+pub fn only_tls_record(texts: &[Vec<u8>]) -> Result<(String, TlsRecord), NoRecord> {
+    let texts = texts.iter().map(|text| String::from_utf8_lossy(text));
+    let mut ours = texts.filter(|text| is_tls_record(text));
+    let first = ours.next().ok_or(NoRecord::None)?.into_owned();
+    // RFC 8460 §3: with several, the domain has none.
+    match ours.count() {
+        0 => match tls_record(&first) {
+            Ok(record) => Ok((first, record)),
+            Err(error) => Err(NoRecord::Invalid(crate::text::clean(&first), error)),
+        },
+        more => Err(NoRecord::Several(more + 1)),
+    }
 }
 
 /// Whether a text claims to be a TLSRPT record: others at the same name are passed over (RFC 8460 §3).
@@ -144,6 +182,25 @@ mod tests {
             Err(RecordError::Several)
         );
         assert_eq!(tls_record("v=TLSRPTv1; rua"), Err(RecordError::Field("rua".into())));
+    }
+
+    #[test]
+    fn one_record_counts_and_two_are_none() {
+        let of = |texts: &[&str]| {
+            let texts: Vec<Vec<u8>> = texts.iter().map(|text| text.as_bytes().to_vec()).collect();
+            only_tls_record(&texts)
+        };
+        let good = "v=TLSRPTv1; rua=mailto:a@example.org";
+        let (text, record) = of(&["v=spf1 -all", good, "v=TLSRPTv10; rua=mailto:b@example.org"]).unwrap();
+        assert_eq!((text.as_str(), record.destinations.len()), (good, 1));
+        assert_eq!(of(&[]), Err(NoRecord::None));
+        assert_eq!(of(&["v=spf1 -all"]), Err(NoRecord::None));
+        assert_eq!(of(&[good, "v=TLSRPTv1"]), Err(NoRecord::Several(2)));
+        assert_eq!(
+            of(&["v=TLSRPTv1"]),
+            Err(NoRecord::Invalid("v=TLSRPTv1".into(), RecordError::NoDestination))
+        );
+        assert_eq!(tls_record_name("a.example."), "_smtp._tls.a.example");
     }
 
     #[test]

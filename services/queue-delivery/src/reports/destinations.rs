@@ -52,18 +52,12 @@ pub(super) async fn of_dmarc(resolver: &dyn Resolver, domain: &str) -> Result<Ve
 
 /// Who wants TLS reports about a domain or host (RFC 8460 §3).
 pub(super) async fn of_tls(resolver: &dyn Resolver, domain: &str) -> Result<Vec<Wanted>, Nobody> {
-    let texts = match resolver.txt(&format!("_smtp._tls.{domain}")).await {
+    let texts = match resolver.txt(&uris::tls_record_name(domain)).await {
         Ok(answer) => answer.records,
         Err(error) if error.is_not_found() => return Err(Nobody::Wants("no-record")),
         Err(error) => return Err(failed(&error, domain)),
     };
-    let texts = texts.iter().map(|text| String::from_utf8_lossy(text));
-    let records: Vec<_> = texts.filter(|text| uris::is_tls_record(text)).collect();
-    // RFC 8460 §3: with several, the domain has none.
-    let [record] = records.as_slice() else {
-        return Err(Nobody::Wants("no-record"));
-    };
-    let record = uris::tls_record(record).map_err(|error| {
+    let (_, record) = uris::only_tls_record(&texts).map_err(|error| {
         tracing::info!(%error, domain, "reading a TLSRPT record");
         Nobody::Wants("no-record")
     })?;
