@@ -42,7 +42,14 @@ impl Sink {
     /// # Errors
     /// If it can't listen.
     pub fn start(ip: IpAddr, keep: bool) -> Result<Self> {
-        let address = SocketAddr::new(ip, 2600);
+        Self::start_on(SocketAddr::new(ip, 2600), keep)
+    }
+
+    /// As [`Sink::start`], on another port.
+    ///
+    /// # Errors
+    /// If it can't listen.
+    pub fn start_on(address: SocketAddr, keep: bool) -> Result<Self> {
         let listener = TcpListener::bind(address).with_context(|| format!("listening on {address}"))?;
         let state = Arc::new(State {
             keep,

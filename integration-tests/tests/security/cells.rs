@@ -23,6 +23,19 @@ pub enum Host {
     Plain,
     /// With STARTTLS, without REQUIRETLS.
     NoRequireTls,
+    /// With STARTTLS that never works: somebody is in between.
+    NoHandshake,
+    /// With STARTTLS for a first message; then somebody in between leaves it out.
+    LostStartTls,
+    /// With STARTTLS for a first message; then somebody in between breaks it.
+    LostHandshake,
+}
+
+impl Host {
+    /// Whether it had TLS with the sender before.
+    pub fn had_tls(self) -> bool {
+        matches!(self, Self::LostStartTls | Self::LostHandshake)
+    }
 }
 
 /// TLSA records of the host.
@@ -39,6 +52,12 @@ pub enum Dane {
     Bogus,
     /// A record that means nothing.
     Unusable,
+    /// 1 1 1, of its key, and 0 0 1, of the authority, which are not for mail (RFC 7672 §3.1.3).
+    Pkix,
+    /// 1 1 1 of nothing beside 3 1 1 of its key.
+    PkixWrong,
+    /// 1 1 1 of its key beside 3 1 1 of nothing.
+    PkixOnly,
 }
 
 /// An MTA-STS policy.
@@ -53,6 +72,19 @@ pub enum Sts {
     Misnamed,
     /// A text that is no policy.
     Nonsense,
+    /// A policy that must not count, as another host has it that the answer of this one leads to; with the code.
+    Moved(u16),
+    /// A policy that must not count, of another media type.
+    OfType(&'static str),
+    /// A policy that must not count, and more than one may have.
+    WithMore(&'static str),
+}
+
+impl Sts {
+    /// Whether the policy, if it counted, would keep mail away.
+    pub fn is_trap(self) -> bool {
+        matches!(self, Self::Moved(_) | Self::OfType(_) | Self::WithMore(_))
+    }
 }
 
 /// What the message says.
@@ -88,6 +120,8 @@ pub struct Case {
     from_postfix: &'static str,
     /// To Postfix, if that is another.
     to_postfix: Option<&'static str>,
+    /// Between two of mox only: which host receives, makes no difference.
+    mox_only: bool,
 }
 
 const BASE: Case = Case {
@@ -103,6 +137,14 @@ const BASE: Case = Case {
     expected: "",
     from_postfix: "",
     to_postfix: None,
+    mox_only: false,
+};
+
+const UNFETCHED: Case = Case {
+    signed: false,
+    expected: "delivered with TLS; –; sts: 1 sts-policy-fetch-error",
+    mox_only: true,
+    ..BASE
 };
 
 const CASES: &[Case] = &[
@@ -128,6 +170,43 @@ const CASES: &[Case] = &[
         dane: Dane::Wrong,
         expected: "delivered with TLS; –; no-policy-found: 1 ok",
         from_postfix: "delivered with TLS; –",
+        ..BASE
+    },
+    Case {
+        title: "STARTTLS that does not work",
+        label: "nohandshake",
+        signed: false,
+        host: Host::NoHandshake,
+        expected: "delivered without TLS; –; no-policy-found: 1 validation-failure",
+        mox_only: true,
+        ..BASE
+    },
+    Case {
+        title: "STARTTLS before, not offered now",
+        label: "loststarttls",
+        signed: false,
+        host: Host::LostStartTls,
+        expected: "deferred; delayed 4.7.5; no-policy-found: 1 ok and 5 starttls-not-supported",
+        mox_only: true,
+        ..BASE
+    },
+    Case {
+        title: "STARTTLS before, does not work now",
+        label: "losthandshake",
+        signed: false,
+        host: Host::LostHandshake,
+        expected: "deferred; delayed 4.7.5; no-policy-found: 1 ok and 5 validation-failure",
+        mox_only: true,
+        ..BASE
+    },
+    Case {
+        title: "TLS-Required: No, STARTTLS before, not offered now",
+        label: "nolost",
+        signed: false,
+        host: Host::LostStartTls,
+        message: Message::NotRequired,
+        expected: "delivered without TLS; –; no-policy-found: 1 ok and 1 starttls-not-supported",
+        mox_only: true,
         ..BASE
     },
     Case {
@@ -169,6 +248,39 @@ const CASES: &[Case] = &[
         dane: Dane::Unusable,
         expected: "delivered with TLS; –; tlsa: 1 tlsa-invalid",
         from_postfix: "delivered with TLS; –",
+        ..BASE
+    },
+    Case {
+        title: "DANE, only records of usages 0 and 1",
+        label: "danepkix",
+        dane: Dane::Pkix,
+        expected: "delivered with TLS; –; tlsa: 1 tlsa-invalid",
+        from_postfix: "delivered with TLS; –",
+        ..BASE
+    },
+    Case {
+        title: "DANE, only usages 0 and 1, no STARTTLS",
+        label: "danepkixplain",
+        host: Host::Plain,
+        dane: Dane::Pkix,
+        expected: "deferred; delayed 4.7.5; tlsa: 5 starttls-not-supported",
+        from_postfix: "failed; failed 4.7.4",
+        ..BASE
+    },
+    Case {
+        title: "DANE good (3 1 1) beside usage 1, wrong",
+        label: "danegoodpkix",
+        dane: Dane::PkixWrong,
+        expected: "delivered with TLS; –; tlsa: 1 ok",
+        from_postfix: "delivered with TLS, verified; –",
+        ..BASE
+    },
+    Case {
+        title: "DANE wrong (3 1 1) beside usage 1, good",
+        label: "danewrongpkix",
+        dane: Dane::PkixOnly,
+        expected: "deferred; delayed 4.7.5; tlsa: 5 tlsa-invalid",
+        from_postfix: "failed; failed 4.7.5",
         ..BASE
     },
     Case {
@@ -242,6 +354,46 @@ const CASES: &[Case] = &[
         signed: false,
         sts: Sts::Broken,
         expected: "delivered with TLS; –; sts: 1 sts-policy-fetch-error",
+        ..BASE
+    },
+    Case {
+        title: "MTA-STS, policy moved (301)",
+        label: "sts301",
+        sts: Sts::Moved(301),
+        ..UNFETCHED
+    },
+    Case {
+        title: "MTA-STS, policy moved (302)",
+        label: "sts302",
+        sts: Sts::Moved(302),
+        ..UNFETCHED
+    },
+    Case {
+        title: "MTA-STS, policy of another media type",
+        label: "stshtml",
+        sts: Sts::OfType("text/html"),
+        ..UNFETCHED
+    },
+    Case {
+        title: "MTA-STS, policy of 9 MB",
+        label: "stslarge",
+        sts: Sts::WithMore("megabytes"),
+        ..UNFETCHED
+    },
+    Case {
+        title: "MTA-STS, policy without end",
+        label: "stsendless",
+        sts: Sts::WithMore("endless"),
+        ..UNFETCHED
+    },
+    Case {
+        title: "MTA-STS testing, STARTTLS that does not work",
+        label: "stsnohandshake",
+        signed: false,
+        host: Host::NoHandshake,
+        sts: Sts::Policy("testing", true),
+        expected: "delivered without TLS; –; sts: 1 validation-failure",
+        mox_only: true,
         ..BASE
     },
     Case {
@@ -348,9 +500,10 @@ pub fn all() -> Vec<Cell> {
             let cell = Cell { case, from, to };
             // What Postfix 3.7 does not know of: of REQUIRETLS it is shown that it has none.
             let known = match (from, to) {
+                (From::Mox, To::Mox) => true,
+                _ if case.mox_only => false,
                 (From::Postfix, _) => !case.from_postfix.is_empty(),
-                (_, To::Postfix) => case.host != Host::NoRequireTls,
-                _ => true,
+                (From::Mox, To::Postfix) => case.host != Host::NoRequireTls,
             };
             if known {
                 cells.push(cell);

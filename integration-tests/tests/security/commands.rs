@@ -11,7 +11,7 @@ use toml_edit::{Array, table, value};
 
 use crate::certificates::{Authority, digest};
 use crate::dns::Dns;
-use crate::policies;
+use crate::policies::{self, Answer};
 
 const POLICY: &str = "version: STSv1\r\nmode: enforce\r\nmx: mx.sender.example\r\nmax_age: 86400\r\n";
 const MESSAGE: &str = "From: Joe <joe@sender.example>\r\nTo: you@elsewhere.example\r\nSubject: hi\r\n\
@@ -144,7 +144,7 @@ fn commands_ask_the_zone_that_they_are_told() -> Result<()> {
     })?;
     let host = "mta-sts.sender.example".to_owned();
     let certificate = authority.issue("policies", std::slice::from_ref(&host))?;
-    let _policies = policies::serve(path, ip, &certificate, &[(host, POLICY.to_owned())])?;
+    let _policies = policies::serve(path, ip, &certificate, &[(host, Answer::text(POLICY))])?;
     let pem = mox.command(&["dkim", "gened25519"])?;
     let key = mox.command_with_input(&["dkim", "txt"], &pem)?;
     fs::write(mox.config_dir().join("key.pem"), &pem)?;

@@ -7,11 +7,14 @@
 //!
 //! Run it with `cargo test -p mox-integration-tests --test security -- --nocapture`.
 
+mod afterwards;
+mod between;
 mod cells;
 mod certificates;
 mod commands;
 mod dialing;
 mod dns;
+mod keeping;
 mod mox;
 mod policies;
 mod postfix;
@@ -44,6 +47,8 @@ fn every_cell(shape: Shape) -> Result<()> {
     let cells = cells::all();
     let mut world = World::start(&cells, shape)?;
     world.commands_see_the_same()?;
+    world.take_away_tls(&cells)?;
+    world.gets_mail()?;
     for cell in &cells {
         world.send(cell)?;
     }
@@ -59,7 +64,8 @@ fn every_cell(shape: Shape) -> Result<()> {
     }
     println!("{}", shown(&table));
     ensure!(wrong.is_empty(), "{}\n{}", wrong.join("\n"), world.logs());
-    Ok(())
+    world.dmarc_reports_heed_dane()?;
+    world.forgets_tls(&cells)
 }
 
 fn shown(rows: &[(&Cell, String)]) -> String {

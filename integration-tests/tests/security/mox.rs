@@ -6,15 +6,17 @@ use std::net::IpAddr;
 
 use anyhow::{Context, Result};
 use mox_integration_tests::client::{python, succeed};
-use mox_integration_tests::{Mox, Options, PASSWORD, Process, Shape, USER, binary, free_ip};
+use mox_integration_tests::{Mox, Options, PASSWORD, Process, Shape, USER, binary, free_ip, wait};
 use tempfile::TempDir;
 use toml_edit::{Array, InlineTable, Item, Table, table, value};
 
+use crate::afterwards;
+use crate::between::{self, Way};
 use crate::cells::{Cell, Dane, From, Host, Message, Sts, To};
 use crate::certificates::{Authority, digest};
 use crate::dialing;
 use crate::dns::Dns;
-use crate::policies;
+use crate::policies::{self, Answer, Policies};
 use crate::postfix::Postfix;
 use crate::seen::Reader;
 
@@ -24,7 +26,7 @@ const NOTHING: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbc
 const BEFORE: &str = "b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0";
 
 /// Logs in with smtplib, and sends a message.
-const SUBMIT: &str = r#"
+pub const SUBMIT: &str = r#"
 import smtplib, ssl, sys
 host, port, user, password, sender, to, message, options = sys.argv[1:]
 context = ssl.create_default_context()
@@ -44,9 +46,13 @@ pub struct World {
     pub postfix: Postfix,
     pub sender_mail: Reader,
     pub receiver_mail: Reader,
-    _policies: Process,
+    _policies: Policies,
     pub dns: Dns,
-    _folder: TempDir,
+    /// Who is in between, by what they do to which hosts, and where.
+    between: Vec<(Host, IpAddr, Process)>,
+    /// The receiver of mox, with TLS.
+    tls: IpAddr,
+    folder: TempDir,
 }
 
 /// Where TLS reports about all cells go: an address of the receiver.
@@ -58,11 +64,16 @@ pub const POSTFIX_USER: &str = "x@postfix.example";
 /// Of the sender's signatures.
 const SELECTOR: &str = "s1";
 
+/// A host whose policy is nobody's.
+const TRAP: &str = "trap.plain.example";
+
 /// Addresses of a receiver's hosts.
 struct Hosts {
     tls: IpAddr,
     plain: IpAddr,
     no_requiretls: IpAddr,
+    /// Where somebody is in between: for [`Host::NoHandshake`], [`Host::LostStartTls`], [`Host::LostHandshake`].
+    between: [IpAddr; 3],
 }
 
 impl Hosts {
@@ -71,6 +82,9 @@ impl Hosts {
             Host::Tls => self.tls,
             Host::Plain => self.plain,
             Host::NoRequireTls => self.no_requiretls,
+            Host::NoHandshake => self.between[0],
+            Host::LostStartTls => self.between[1],
+            Host::LostHandshake => self.between[2],
         }
     }
 }
@@ -87,12 +101,14 @@ impl World {
             tls: free_ip(),
             plain: free_ip(),
             no_requiretls: free_ip(),
+            between: [free_ip(), free_ip(), free_ip()],
         };
         let addresses = Postfix::addresses();
         let postfix_hosts = Hosts {
             tls: addresses.0,
             plain: addresses.1,
             no_requiretls: addresses.0,
+            between: [addresses.0; 3],
         };
         let domains = |to: To| -> BTreeSet<String> {
             let those = cells.iter().filter(|c| c.to == to);
@@ -109,7 +125,8 @@ impl World {
             .filter(|c| !matches!(c.case.sts, Sts::None | Sts::Misnamed))
             .map(|c| format!("mta-sts.{}", c.domain()))
             .collect();
-        let policy_cert = authority.issue("policies", &policy_hosts.into_iter().collect::<Vec<_>>())?;
+        let policy_hosts = policy_hosts.into_iter().chain([TRAP.to_owned()]);
+        let policy_cert = authority.issue("policies", &policy_hosts.collect::<Vec<_>>())?;
         let policy_ip = free_ip();
 
         let dns_ip = free_ip();
@@ -138,7 +155,12 @@ impl World {
                 addresses.0
             ),
             "postfix.example. TXT \"v=spf1 ip4:127.0.0.0/8 -all\"".to_owned(),
+            format!("{TRAP}. A {policy_ip}"),
+            // Reports about TLS arrive although nothing that is demanded of their host holds (RFC 8460 §5.3).
+            format!("_25._tcp.mx.reports.example. TLSA 3 1 1 {NOTHING}"),
         ];
+        records.extend(afterwards::records());
+        records.extend(dialing::tlsa(&mox_cert, &authority, &sender)?);
         let (mut policies, mut postfix_policies) = (Vec::new(), Vec::new());
         let mut seen = BTreeSet::new();
         for cell in cells.iter().filter(|c| seen.insert(c.domain())) {
@@ -153,28 +175,42 @@ impl World {
                 records.push(format!("{mx}. CNAME {base}."));
             }
             records.push(format!("{base}. A {}", hosts.of(cell.case.host)));
+            let (key, ca) = (digest(true, &cert.cert)?, digest(false, &authority.pem())?);
             let tlsa = match cell.case.dane {
-                Dane::None => None,
-                Dane::Good => Some(format!("3 1 1 {}", digest(true, &cert.cert)?)),
-                Dane::Authority => Some(format!("2 0 1 {}", digest(false, &authority.pem())?)),
-                Dane::Wrong => Some(format!("3 1 1 {NOTHING}")),
-                Dane::Bogus => Some(format!("3 1 1 {BEFORE}")),
-                Dane::Unusable => Some(format!("3 7 1 {NOTHING}")),
+                Dane::None => vec![],
+                Dane::Good => vec![format!("3 1 1 {key}")],
+                Dane::Authority => vec![format!("2 0 1 {ca}")],
+                Dane::Wrong => vec![format!("3 1 1 {NOTHING}")],
+                Dane::Bogus => vec![format!("3 1 1 {BEFORE}")],
+                Dane::Unusable => vec![format!("3 7 1 {NOTHING}")],
+                Dane::Pkix => vec![format!("1 1 1 {key}"), format!("0 0 1 {ca}")],
+                Dane::PkixWrong => vec![format!("1 1 1 {NOTHING}"), format!("3 1 1 {key}")],
+                Dane::PkixOnly => vec![format!("1 1 1 {key}"), format!("3 1 1 {NOTHING}")],
             };
-            if let Some(tlsa) = tlsa {
-                records.push(format!("_25._tcp.{base}. TLSA {tlsa}"));
-            }
+            records.extend(tlsa.iter().map(|tlsa| format!("_25._tcp.{base}. TLSA {tlsa}")));
             if cell.case.sts != Sts::None {
                 records.push(format!("_mta-sts.{domain}. TXT \"v=STSv1; id=1;\""));
                 records.push(format!("mta-sts.{domain}. A {policy_ip}"));
             }
             if cell.case.sts == Sts::Nonsense {
-                policies.push((format!("mta-sts.{domain}"), "Hello.\r\n".to_owned()));
+                policies.push((format!("mta-sts.{domain}"), Answer::text("Hello.\r\n")));
+            }
+            let policy =
+                |mode: &str, name: &str| format!("version: STSv1\r\nmode: {mode}\r\nmx: {name}\r\nmax_age: 86400\r\n");
+            if cell.case.sts.is_trap() {
+                let trap = Answer::text(&policy("enforce", "other.example"));
+                let answer = match cell.case.sts {
+                    // Whoever follows comes to the policy.
+                    Sts::Moved(code) => trap.clone().moved(code, TRAP),
+                    Sts::OfType(kind) => trap.clone().of_type(kind),
+                    Sts::WithMore(what) => trap.clone().with_more(what),
+                    _ => trap.clone(),
+                };
+                policies.extend([(format!("mta-sts.{domain}"), answer), (TRAP.to_owned(), trap)]);
             }
             if let Sts::Policy(mode, named) = cell.case.sts {
                 let name = if named { mx.as_str() } else { "other.example" };
-                let text = format!("version: STSv1\r\nmode: {mode}\r\nmx: {name}\r\nmax_age: 86400\r\n");
-                policies.push((format!("mta-sts.{domain}"), text));
+                policies.push((format!("mta-sts.{domain}"), Answer::text(&policy(mode, name))));
                 // What programs answer that find MTA-STS policies for Postfix.
                 if mode == "enforce" {
                     postfix_policies.push((domain, format!("secure match={name}")));
@@ -201,7 +237,9 @@ impl World {
             receiver_mail: Reader::default(),
             _policies: policies,
             dns,
-            _folder: folder,
+            between: Vec::new(),
+            tls: mox_hosts.tls,
+            folder,
         };
         world.configure_sender(&authority, &key)?;
         world.configure_receiver(
@@ -211,6 +249,15 @@ impl World {
             &domains(To::Mox),
         )?;
         world.receiver.start_first()?;
+        for (host, at) in [
+            (Host::NoHandshake, mox_hosts.between[0]),
+            (Host::LostStartTls, mox_hosts.between[1]),
+            (Host::LostHandshake, mox_hosts.between[2]),
+        ] {
+            let way = if host.had_tls() { Way::All } else { Way::NoHandshake };
+            let process = between::start(world.folder.path(), at, mox_hosts.tls, way)?;
+            world.between.push((host, at, process));
+        }
         world.sender.start_first()?;
         Ok(world)
     }
@@ -264,6 +311,12 @@ impl World {
                 let mut listener = Table::new();
                 listener["ips"] = list([ip.to_string()]);
                 listener["smtp"] = Item::Table(smtp);
+                // For commands that look at any port.
+                if switch.is_none() {
+                    listener["imaps"] = table();
+                    listener["imaps"]["enabled"] = value(true);
+                    listener["imaps"]["port"] = value(993);
+                }
                 if switch != Some("no_starttls") {
                     let mut pair = InlineTable::new();
                     pair.insert("cert_file", cert.into());
@@ -291,19 +344,47 @@ impl World {
         Ok(())
     }
 
+    /// Sends a first message to hosts that have TLS until then. Afterwards, somebody in between takes it away.
+    pub fn take_away_tls(&mut self, cells: &[Cell]) -> Result<()> {
+        let before = |cell: &Cell| format!("before {}", cell.subject());
+        let those: Vec<&Cell> = cells.iter().filter(|c| c.case.host.had_tls()).collect();
+        for cell in &those {
+            self.submit(cell, &before(cell), Message::Plain)?;
+        }
+        wait::until("the first messages", wait::DEADLINE, || {
+            let subjects = self.receiver_mail.subjects(&self.receiver)?;
+            Ok(those.iter().all(|c| subjects.contains(&before(c))).then_some(()))
+        })
+        .with_context(|| self.logs())?;
+        for (host, at, process) in self.between.iter_mut().filter(|(host, ..)| host.had_tls()) {
+            let way = match host {
+                Host::LostStartTls => Way::NoStartTls,
+                _ => Way::NoHandshake,
+            };
+            // With its connections.
+            process.kill()?;
+            *process = between::start(self.folder.path(), *at, self.tls, way)?;
+        }
+        Ok(())
+    }
+
     /// Sends the message of a cell.
     pub fn send(&self, cell: &Cell) -> Result<()> {
-        let (to, subject) = (cell.recipient(), cell.subject());
+        self.submit(cell, &cell.subject(), cell.case.message)
+    }
+
+    fn submit(&self, cell: &Cell, subject: &str, message: Message) -> Result<()> {
+        let to = cell.recipient();
         let sender = match cell.from {
             From::Mox => "mox@a.example",
             From::Postfix => POSTFIX_USER,
         };
-        let (field, options) = match cell.case.message {
+        let (field, options) = match message {
             Message::Plain => ("", ""),
             Message::Required => ("", "REQUIRETLS"),
             Message::NotRequired => ("TLS-Required: No\n", ""),
         };
-        let id = format!("{}-{:?}@test.example", cell.domain(), cell.from);
+        let id = format!("{}@test.example", subject.replace(' ', "."));
         let message = format!(
             "From: <{sender}>\nTo: <{to}>\nSubject: {subject}\nMessage-ID: <{id}>\n\
              Date: Mon, 23 Nov 2026 09:00:00 +0000\n{field}\nhello\n"

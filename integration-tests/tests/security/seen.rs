@@ -35,6 +35,14 @@ impl Reader {
         result
     }
 
+    /// Subjects of INBOX.
+    pub fn subjects(&self, mox: &Mox) -> Result<Vec<String>> {
+        self.with(mox, |imap| match imap.examine("INBOX")? {
+            0 => Ok(Vec::new()),
+            _ => Ok(imap.subjects(1)?.into_iter().map(|(_, subject)| subject).collect()),
+        })
+    }
+
     /// All messages of a mailbox.
     fn messages(&self, mox: &Mox, mailbox: &str) -> Result<Vec<String>> {
         self.with(mox, |imap| {
@@ -170,8 +178,8 @@ impl World {
         .to_owned())
     }
 
-    /// How the message arrived, if it did.
-    fn received(&self, cell: &Cell) -> Result<Option<String>> {
+    /// How the message of a cell arrived, if it did.
+    pub fn received(&self, cell: &Cell) -> Result<Option<String>> {
         let subject = cell.subject();
         let header = match cell.to {
             To::Postfix => self.postfix.message(&cell.recipient(), &subject),
