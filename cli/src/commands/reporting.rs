@@ -58,7 +58,8 @@ pub const WAITING: Command = Command {
     words: &["reports", "waiting"],
     parameters: "",
     help: "List what is to be reported to others.\n\n\
-           A line is a domain, or the host of recipients, and a period. Its report is sent soon after the period is over.",
+           A line is a domain, or the host of recipients, and a period. Its report is sent soon after the period is over. With LEFT, \
+           what goes by mail was sent, and the report was not yet taken by so many https URIs.",
     arguments: || vec![flag("json", "print a JSON object for each, one a line")],
     run: waiting,
 };
@@ -66,7 +67,7 @@ pub const WAITING: Command = Command {
 pub const SUPPRESS_LIST: Command = Command {
     words: &["reports", "suppress", "list"],
     parameters: "",
-    help: "List the addresses that get no reports.\n\n\
+    help: "List the addresses and https URIs that get no reports.\n\n\
            An address that refuses a report, or can't be reached, gets none for 30 days. Others are added by mox reports \
            suppress add.",
     arguments: || vec![flag("json", "print a JSON object for each address, one a line")],
@@ -76,7 +77,7 @@ pub const SUPPRESS_LIST: Command = Command {
 pub const SUPPRESS_ADD: Command = Command {
     words: &["reports", "suppress", "add"],
     parameters: "[-days n] [-comment text] address",
-    help: "Send no reports to an address.\n\nReports that are in the queue already are sent nevertheless.",
+    help: "Send no reports to an address, or to an https URI that TLS reports are posted to.\n\nReports that are in the queue already are sent nevertheless.",
     arguments: || {
         vec![
             parameter("address"),
@@ -91,7 +92,7 @@ pub const SUPPRESS_ADD: Command = Command {
 pub const SUPPRESS_REMOVE: Command = Command {
     words: &["reports", "suppress", "remove"],
     parameters: "address",
-    help: "Send reports to an address again.",
+    help: "Send reports to an address or https URI again.",
     arguments: || vec![parameter("address"), flag("json", "print a JSON object")],
     run: release,
 };
@@ -203,7 +204,7 @@ fn waiting(context: &Context, matches: &ArgMatches) -> Result<ExitCode> {
             request.page_token = page.next_page_token;
         }
     })?;
-    let mut table = Table::new(&["KIND", "DOMAIN", "BEGIN", "END", "DUE", "ROWS", "ATTEMPTS"]);
+    let mut table = Table::new(&["KIND", "DOMAIN", "BEGIN", "END", "DUE", "ROWS", "ATTEMPTS", "LEFT"]);
     for bundle in &all {
         let about = bundle.id.clone().unwrap_or_default();
         let kind = match about.kind() {
@@ -219,7 +220,7 @@ fn waiting(context: &Context, matches: &ArgMatches) -> Result<ExitCode> {
                 json!({
                     "kind": kind, "domain": about.domain, "begin": at(bundle.begin), "end": at(about.end),
                     "due": at(bundle.due), "rows": bundle.rows, "omitted": bundle.omitted, "wanted": bundle.wanted,
-                    "attempts": bundle.attempts,
+                    "attempts": bundle.attempts, "left": bundle.left,
                 })
             );
             continue;
@@ -232,6 +233,10 @@ fn waiting(context: &Context, matches: &ArgMatches) -> Result<ExitCode> {
             at(bundle.due),
             bundle.rows.to_string(),
             bundle.attempts.to_string(),
+            match bundle.left.len() {
+                0 => "-".to_owned(),
+                left => left.to_string(),
+            },
         ]);
     }
     if !matches.get_flag("json") {

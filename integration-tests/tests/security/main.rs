@@ -18,6 +18,7 @@ mod keeping;
 mod mox;
 mod policies;
 mod postfix;
+mod posting;
 mod seen;
 
 use std::fmt::Write as _;

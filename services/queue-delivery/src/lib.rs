@@ -4,12 +4,13 @@
 //! transport by the routes of the configuration), delivers over SMTP, and tells the store what became of it: delivered,
 //! to be tried again at a time, or failed, with the notification to its sender (RFC 3464). In the same manner it calls
 //! the webhooks of accounts. Any number of these processes work the same queues.
-//! One of them at a time composes the reports about DMARC and TLS that are due (`reports`).
+//! One of them at a time composes the reports about DMARC and TLS that are due (`reports`), and posts those that are
+//! asked for by HTTPS.
 //!
 //! **Owns.** Nothing durable. What it has in hand when it ends goes back to the queue, or is due again when its leases
 //! end.
 //!
-//! **Calls.** The store; DNS; SMTP servers of the world; the URLs of webhooks.
+//! **Calls.** The store; DNS; SMTP servers of the world; the URLs of webhooks; HTTPS servers that take TLS reports.
 //!
 //! **Trust.** None in what servers answer: everything is bounded in size and time, and one that hangs holds few of the
 //! sessions and none of the messages for others. Directly reached hosts are verified as they or the recipient's domain
@@ -23,6 +24,7 @@
 mod attempt;
 mod content;
 mod deliver;
+mod exchange;
 mod group;
 mod hooks;
 mod idle;

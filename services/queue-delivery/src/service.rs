@@ -15,7 +15,7 @@ use crate::hooks::{self, Caller, Client, HookMetrics};
 use crate::lease::Leases;
 use crate::metrics::Metrics;
 use crate::net::{Dialer, TcpDialer, ViaDialer};
-use crate::reports::Jobs;
+use crate::reports::{Jobs, Poster};
 use crate::secure::{Memory, Policies, SecurityMetrics};
 use crate::session::{Outside, Random};
 use crate::worker::{Inner, Worker};
@@ -109,6 +109,7 @@ impl Service {
             deps.config.clone(),
             Arc::clone(&world.resolver),
             deps.clock.clone(),
+            Poster::new(world.resolver.clone(), world.dialer.clone(), &trust.verified()),
             &mut deps.telemetry.registry.lock(),
         );
         let mut outside = Outside::new(

@@ -97,7 +97,7 @@ pub fn tls_message(report: &TlsReport, domain: &str, letter: &Letter<'_>) -> Com
         "This is a report about TLS (RFC 8460) when {submitter} delivered mail to {domain}.\n\
          It is attached. You get it because the TLSRPT record of {domain} asks for it.\n"
     );
-    let attachment = Part::attachment("application/tlsrpt+gzip", &name, &data);
+    let attachment = Part::attachment(TLS_FILE_TYPE, &name, &data);
     let body = Part::multipart("report", "report-type=\"tlsrpt\"", vec![Part::text(&text), attachment]);
     let mut header = header(letter, &subject);
     // RFC 8460 §5.3: for filters. RFC 8689 §5: a report about broken TLS arrives in spite of it.
@@ -112,7 +112,10 @@ pub fn tls_message(report: &TlsReport, domain: &str, letter: &Letter<'_>) -> Com
     }
 }
 
-/// A TLS report as application/tlsrpt+gzip, which is what is posted to HTTPS URIs (RFC 8460 §5.2).
+/// The media type of [`tls_file`] (RFC 8460 §6.5).
+pub const TLS_FILE_TYPE: &str = "application/tlsrpt+gzip";
+
+/// A TLS report as application/tlsrpt+gzip, which is what is posted to HTTPS URIs (RFC 8460 §5.4).
 #[must_use]
 pub fn tls_file(report: &TlsReport) -> Vec<u8> {
     packed(tls::json(report).as_bytes())

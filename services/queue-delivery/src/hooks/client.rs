@@ -10,28 +10,20 @@ use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, HeaderValue, USER_AGENT,
 };
 use http::{Request, StatusCode};
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
-use hyper_util::rt::TokioIo;
+use http_body_util::Full;
 use mox_smtp::Stream;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 
 use super::target::{Receiver, Target};
+use crate::exchange::exchange;
 use crate::net::Dialer;
 
 /// How long an attempt takes at most, with all there is to it.
 const TOTAL: Duration = Duration::from_secs(60);
-/// How long the text of an answer is waited for: its status is what counts.
-const ANSWER: Duration = Duration::from_secs(10);
-/// Octets of an answer's text that are read.
-const ANSWER_MAX: usize = 512;
-/// Octets of an answer's header, and how many fields it may have.
-const HEADER_MAX: usize = 32 << 10;
-const FIELDS_MAX: usize = 100;
 /// Addresses of a host that are tried.
 const ADDRESSES_MAX: usize = 4;
 /// Names that are looked up at once: each holds a thread for as long as the system's resolver takes.
@@ -107,33 +99,17 @@ impl Client {
     async fn exchange(&self, post: &Post<'_>, end: Instant) -> Result<Answer, String> {
         let request = request(post)?;
         let stream = self.connect(&post.target.receiver).await?;
-        let mut builder = hyper::client::conn::http1::Builder::new();
-        builder.max_buf_size(HEADER_MAX).max_headers(FIELDS_MAX);
-        let failed = |e: hyper::Error| format!("posting to {}: {}", post.target.authority, whole(&e));
-        let (mut sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(failed)?;
-        let exchange = async {
-            let response = sender.send_request(request).await.map_err(failed)?;
-            let code = response.status();
-            let text = text(response.into_body(), end).await;
-            let error = match code {
-                StatusCode::OK => String::new(),
-                // Redirects, too: they are not followed.
-                code => format!("answer was {code}, not 200 OK"),
-            };
-            Ok(Answer {
-                code: code.as_u16(),
-                error,
-                text,
-            })
+        let (code, text) = exchange(stream, request, &post.target.authority, end).await?;
+        let error = match code {
+            StatusCode::OK => String::new(),
+            // Redirects, too: they are not followed.
+            code => format!("answer was {code}, not 200 OK"),
         };
-        tokio::pin!(connection, exchange);
-        tokio::select! {
-            answer = &mut exchange => answer,
-            ended = &mut connection => match timeout(Duration::ZERO, exchange).await {
-                Ok(answer) => answer,
-                Err(_) => Err(ended.err().map_or_else(|| "connection was closed".to_owned(), failed)),
-            },
-        }
+        Ok(Answer {
+            code: code.as_u16(),
+            error,
+            text,
+        })
     }
 
     async fn connect(&self, receiver: &Receiver) -> Result<Stream, String> {
@@ -187,32 +163,4 @@ fn request(post: &Post<'_>) -> Result<Request<Full<Bytes>>, String> {
     }
     let body = Full::new(post.payload.clone());
     request.body(body).map_err(|e| format!("making a request: {e}"))
-}
-
-/// The beginning of an answer's text, as much as comes in time.
-async fn text(mut body: Incoming, end: Instant) -> String {
-    let mut bytes = Vec::new();
-    let reading = async {
-        while bytes.len() < ANSWER_MAX
-            && let Some(Ok(frame)) = body.frame().await
-        {
-            if let Ok(data) = frame.into_data() {
-                let room = ANSWER_MAX - bytes.len();
-                bytes.extend_from_slice(&data[..data.len().min(room)]);
-            }
-        }
-    };
-    let _ = timeout_at(end.min(Instant::now() + ANSWER), reading).await;
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-/// An error with what caused it.
-fn whole(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

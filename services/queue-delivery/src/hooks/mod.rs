@@ -18,3 +18,4 @@ mod target;
 pub(crate) use caller::{Caller, Inner};
 pub(crate) use client::Client;
 pub(crate) use metrics::HookMetrics;
+pub(crate) use target::Target;

@@ -1,4 +1,4 @@
-//! Where a webhook goes.
+//! Where a webhook goes, or a report that is posted.
 
 use http::Uri;
 use http::uri::Scheme;
@@ -14,7 +14,7 @@ pub(crate) struct Receiver {
 
 /// A URL in its parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Target {
+pub(crate) struct Target {
     pub receiver: Receiver,
     /// As it stands in the Host field.
     pub authority: String,
@@ -24,7 +24,7 @@ pub(super) struct Target {
 
 impl Target {
     /// Of a URL that begins with `http://` or `https://`.
-    pub(super) fn parse(url: &str) -> Result<Self, String> {
+    pub(crate) fn parse(url: &str) -> Result<Self, String> {
         let bad = |why: &str| format!("{url:?} is not a URL that can be called: {why}");
         let uri: Uri = url.parse().map_err(|e: http::uri::InvalidUri| bad(&e.to_string()))?;
         let tls = match uri.scheme() {
@@ -55,7 +55,7 @@ impl Target {
 
 impl Receiver {
     /// Of a URL that may be none: then one that stands for itself, so that it is tried and its failure told.
-    pub(super) fn of(url: &str) -> Self {
+    pub(crate) fn of(url: &str) -> Self {
         match Target::parse(url) {
             Ok(target) => target.receiver,
             Err(_) => Self {

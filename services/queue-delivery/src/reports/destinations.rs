@@ -7,6 +7,18 @@ use mox_reports::uris::{self, Destination};
 /// An address, and how large a report may be (0: any).
 pub(super) type Wanted = (String, u64);
 
+/// Who wants a report about TLS.
+pub(super) struct TlsWanted {
+    /// By mail.
+    pub mail: Vec<Wanted>,
+    /// By HTTPS: URIs.
+    pub posts: Vec<String>,
+}
+
+/// HTTPS URIs of one record that are posted to. RFC 8460 §3 leaves it to the sender how many are; the report has
+/// arrived when one of them took it.
+const POSTS_MAX: usize = 3;
+
 /// Why nobody gets a report.
 pub(super) enum Nobody {
     /// Nobody wants one: in a word, for the figures.
@@ -51,7 +63,7 @@ pub(super) async fn of_dmarc(resolver: &dyn Resolver, domain: &str) -> Result<Ve
 }
 
 /// Who wants TLS reports about a domain or host (RFC 8460 §3).
-pub(super) async fn of_tls(resolver: &dyn Resolver, domain: &str) -> Result<Vec<Wanted>, Nobody> {
+pub(super) async fn of_tls(resolver: &dyn Resolver, domain: &str) -> Result<TlsWanted, Nobody> {
     let texts = match resolver.txt(&uris::tls_record_name(domain)).await {
         Ok(answer) => answer.records,
         Err(error) if error.is_not_found() => return Err(Nobody::Wants("no-record")),
@@ -61,15 +73,18 @@ pub(super) async fn of_tls(resolver: &dyn Resolver, domain: &str) -> Result<Vec<
         tracing::info!(%error, domain, "reading a TLSRPT record");
         Nobody::Wants("no-record")
     })?;
-    let mail = record
-        .destinations
-        .into_iter()
-        .filter_map(|destination| match destination {
-            Destination::Mail(address, max) => Some((address.to_string(), max)),
-            Destination::Https(_) => None,
-        });
-    let wanted: Vec<Wanted> = mail.collect();
-    match wanted.is_empty() {
+    let mut wanted = TlsWanted {
+        mail: Vec::new(),
+        posts: Vec::new(),
+    };
+    for destination in record.destinations {
+        match destination {
+            Destination::Mail(address, max) => wanted.mail.push((address.to_string(), max)),
+            Destination::Https(uri) if wanted.posts.len() < POSTS_MAX => wanted.posts.push(uri),
+            Destination::Https(uri) => tracing::info!(domain, uri, "report is not posted to so many URIs"),
+        }
+    }
+    match wanted.mail.is_empty() && wanted.posts.is_empty() {
         true => Err(Nobody::Wants("no-address")),
         false => Ok(wanted),
     }

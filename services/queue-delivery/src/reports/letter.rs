@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use mox_proto::report::v1::{Bundle, DmarcReport, DmarcRow, OutgoingReport, TlsReport, TlsResult};
-use mox_reports::compose::{Composed, Letter, dmarc_message, tls_message};
+use mox_reports::compose::{Composed, Letter, dmarc_message, tls_file, tls_message};
 use mox_types::Domain;
 
 use super::destinations::{self, Nobody, Wanted};
@@ -16,7 +16,7 @@ impl Jobs {
     pub(super) async fn dmarc(&self, bundle: &Bundle, domain: &str, rows: Vec<DmarcRow>) -> Plan {
         let wanted = match destinations::of_dmarc(&*self.resolver, domain).await {
             Ok(wanted) => wanted,
-            Err(Nobody::Wants(why)) => return Plan::Send(Vec::new(), why),
+            Err(Nobody::Wants(why)) => return Plan::nobody(why),
             Err(Nobody::Known) => return Plan::Later,
         };
         let mut errors = Vec::new();
@@ -38,18 +38,50 @@ impl Jobs {
             rows,
             ..DmarcReport::default()
         };
-        self.letters(wanted, &report.report_id, |letter| dmarc_message(&report, letter))
-            .await
+        let (reports, why) = self
+            .letters(wanted, &report.report_id, |letter| dmarc_message(&report, letter))
+            .await;
+        Plan::Send(reports, Vec::new(), why)
     }
 
     /// The reports about TLS.
     pub(super) async fn tls(&self, bundle: &Bundle, domain: &str, policies: Vec<TlsResult>) -> Plan {
         let wanted = match destinations::of_tls(&*self.resolver, domain).await {
             Ok(wanted) => wanted,
-            Err(Nobody::Wants(why)) => return Plan::Send(Vec::new(), why),
+            Err(Nobody::Wants(why)) => return Plan::nobody(why),
             Err(Nobody::Known) => return Plan::Later,
         };
-        let report = TlsReport {
+        if wanted.mail.is_empty() {
+            return Plan::Send(Vec::new(), wanted.posts, "to-post");
+        }
+        let report = self.tls_report(bundle, policies);
+        let (reports, why) = self
+            .letters(wanted.mail, &report.report_id, |letter| {
+                tls_message(&report, domain, letter)
+            })
+            .await;
+        Plan::Send(reports, wanted.posts, why)
+    }
+
+    /// Posts the report about TLS to where it is still to be posted to.
+    pub(super) async fn post(&self, bundle: &Bundle, domain: &str, policies: Vec<TlsResult>) -> Plan {
+        let file = Bytes::from(tls_file(&self.tls_report(bundle, policies)));
+        let failed = self.poster.post_all(&bundle.left, &file).await;
+        for (uri, error) in &failed {
+            tracing::info!(
+                domain,
+                uri,
+                error,
+                attempts = bundle.attempts + 1,
+                "report was not taken"
+            );
+        }
+        self.metrics.posted(bundle.left.len() - failed.len(), failed.len());
+        Plan::Posted(failed.into_iter().map(|(uri, _)| uri).collect())
+    }
+
+    fn tls_report(&self, bundle: &Bundle, policies: Vec<TlsResult>) -> TlsReport {
+        TlsReport {
             organization_name: self.host().to_owned(),
             contact_info: self.from(),
             report_id: self.report_id(bundle),
@@ -57,13 +89,16 @@ impl Jobs {
             end: last_second(bundle),
             policies,
             ..TlsReport::default()
-        };
-        self.letters(wanted, &report.report_id, |letter| tls_message(&report, domain, letter))
-            .await
+        }
     }
 
     /// A signed message for each address, so that nobody learns who else gets one.
-    async fn letters(&self, wanted: Vec<Wanted>, id: &str, compose: impl Fn(&Letter<'_>) -> Composed) -> Plan {
+    async fn letters(
+        &self,
+        wanted: Vec<Wanted>,
+        id: &str,
+        compose: impl Fn(&Letter<'_>) -> Composed,
+    ) -> (Vec<OutgoingReport>, &'static str) {
         let (mut reports, mut why) = (Vec::new(), "too-large");
         for (n, (address, max)) in wanted.into_iter().enumerate() {
             // RFC 9990 §2.6.2: it may be made of the report's identifier. Each message has its own.
@@ -104,8 +139,8 @@ impl Jobs {
             });
         }
         match reports.is_empty() {
-            true => Plan::Send(reports, why),
-            false => Plan::Send(reports, "sent"),
+            true => (reports, why),
+            false => (reports, "sent"),
         }
     }
 
@@ -120,7 +155,11 @@ impl Jobs {
     /// The same whenever the same is reported (RFC 9990 §2.6.1).
     fn report_id(&self, bundle: &Bundle) -> String {
         let id = bundle.id.clone().unwrap_or_default();
-        let text = format!("{} {} {} {}", id.kind, id.domain, id.end, bundle.version);
+        let version = match bundle.reported {
+            0 => bundle.version,
+            reported => reported,
+        };
+        let text = format!("{} {} {} {version}", id.kind, id.domain, id.end);
         let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
         let hex: String = digest.as_ref()[..10].iter().map(|byte| format!("{byte:02x}")).collect();
         format!("{}.{hex}@{}", bundle.begin / 1000, self.host())

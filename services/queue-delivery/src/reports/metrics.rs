@@ -12,10 +12,16 @@ struct Labels {
     result: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PostLabel {
+    result: &'static str,
+}
+
 /// Figures of reports.
 pub(super) struct Metrics {
     reports: Family<Labels, Counter>,
     letters: Family<Labels, Counter>,
+    posts: Family<PostLabel, Counter>,
 }
 
 impl Metrics {
@@ -23,6 +29,7 @@ impl Metrics {
         let this = Self {
             reports: Family::default(),
             letters: Family::default(),
+            posts: Family::default(),
         };
         registry.register(
             "mox_queue_delivery_reports",
@@ -34,7 +41,18 @@ impl Metrics {
             "Messages with reports: put into the queue, or suppressed",
             this.letters.clone(),
         );
+        registry.register(
+            "mox_queue_delivery_report_posts",
+            "Posts of TLS reports by HTTPS: taken, or failed",
+            this.posts.clone(),
+        );
         this
+    }
+
+    pub(super) fn posted(&self, taken: usize, failed: usize) {
+        for (result, many) in [("taken", taken), ("failed", failed)] {
+            self.posts.get_or_create(&PostLabel { result }).inc_by(many as u64);
+        }
     }
 
     pub(super) fn reported(&self, kind: BundleKind, result: &'static str, sent: u32, suppressed: usize) {

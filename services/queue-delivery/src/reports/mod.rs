@@ -3,7 +3,8 @@
 //! The store keeps what is to be reported, in bundles of a domain and a period, and says which are due. Of the processes
 //! like this one, the one that holds the lease of the job looks up who wants reports, composes and signs them, and has
 //! the store put them into the queue: in the commit that removes the bundle, so that none is sent twice, whatever
-//! happens to the lease.
+//! happens to the lease. What is to be posted by HTTPS (RFC 8460 §5.4) is left in the bundle until it was taken or a day
+//! is over; it can arrive twice, with the same identifier, when this process ends before the store heard of it.
 //!
 //! Reports are from `postmaster` at the host's name, signed with the keys of the host's domain, or the nearest above it
 //! that is ours. What could not be found out of DNS is tried again, and then given up: reports are a courtesy.
@@ -11,9 +12,11 @@
 mod destinations;
 mod letter;
 mod metrics;
+mod post;
 
 use std::sync::Arc;
 
+use futures::{StreamExt as _, stream};
 use mox_config::Static;
 use mox_dns::Resolver;
 use mox_proto::report::v1::report_job_service_client::ReportJobServiceClient;
@@ -28,6 +31,7 @@ use prometheus_client::registry::Registry;
 use tonic::Status;
 
 use self::metrics::Metrics;
+pub(crate) use self::post::Poster;
 
 /// The name of the lease.
 const JOB: &str = "reports";
@@ -40,6 +44,17 @@ const BATCH: u32 = 20;
 /// Between tries to find out who wants a report, and how many there are.
 const AGAIN_MILLIS: i64 = 3600 * 1000;
 const TRIES: u32 = 4;
+/// Bundles that are posted at once, so that few that hang don't hold up others. All of a batch take less than a lease.
+const POSTS: usize = 8;
+/// Between tries to post a report, from the second on: within 24 hours, twice as long each time (RFC 8460 §5.5).
+const POST_AGAIN_MILLIS: [i64; 6] = [
+    15 * 60_000,
+    30 * 60_000,
+    3_600_000,
+    2 * 3_600_000,
+    4 * 3_600_000,
+    8 * 3_600_000,
+];
 /// Pages of a bundle: the store bounds bundles to less than two.
 const PAGES: usize = 8;
 
@@ -52,6 +67,7 @@ pub(crate) struct Jobs {
     resolver: Arc<dyn Resolver>,
     clock: Clock,
     signing: Signing,
+    poster: Poster,
     metrics: Metrics,
 }
 
@@ -63,10 +79,18 @@ enum Rows {
 
 /// What is to be done about a bundle.
 enum Plan {
-    /// To send these; nothing if nobody wants any. For what reason, for the figures.
-    Send(Vec<OutgoingReport>, &'static str),
+    /// To send these; nothing if nobody wants any; and to post it to these URIs. For what reason, for the figures.
+    Send(Vec<OutgoingReport>, Vec<String>, &'static str),
+    /// It was posted, but these URIs did not take it.
+    Posted(Vec<String>),
     /// It could not be found out now.
     Later,
+}
+
+impl Plan {
+    fn nobody(why: &'static str) -> Self {
+        Self::Send(Vec::new(), Vec::new(), why)
+    }
 }
 
 impl Jobs {
@@ -77,6 +101,7 @@ impl Jobs {
         config: ConfigWatch,
         resolver: Arc<dyn Resolver>,
         clock: Clock,
+        poster: Poster,
         registry: &mut Registry,
     ) -> Self {
         Self {
@@ -87,6 +112,7 @@ impl Jobs {
             resolver,
             clock,
             signing: Signing::default(),
+            poster,
             metrics: Metrics::new(registry),
         }
     }
@@ -145,7 +171,8 @@ impl Jobs {
                 let soonest = self.clock.unix_millis() + 1000;
                 return Ok(due.next_due.map_or(latest, |at| at.clamp(soonest, latest)));
             }
-            for bundle in due.bundles {
+            let (posts, others): (Vec<_>, Vec<_>) = due.bundles.into_iter().partition(|b| !b.left.is_empty());
+            for bundle in others {
                 if self.clock.unix_millis() >= renew {
                     if !self.acquire(LEASE_SECONDS).await? {
                         return Ok(self.clock.unix_millis() + POLL_MILLIS);
@@ -153,6 +180,15 @@ impl Jobs {
                     renew = self.clock.unix_millis() + i64::from(LEASE_SECONDS) * 500;
                 }
                 self.report(bundle).await?;
+            }
+            if !posts.is_empty() {
+                if !self.acquire(LEASE_SECONDS).await? {
+                    return Ok(self.clock.unix_millis() + POLL_MILLIS);
+                }
+                renew = self.clock.unix_millis() + i64::from(LEASE_SECONDS) * 500;
+                let posting = stream::iter(posts).map(|bundle| self.report(bundle));
+                let done: Vec<_> = posting.buffer_unordered(POSTS).collect().await;
+                done.into_iter().collect::<Result<(), Status>>()?;
             }
         }
     }
@@ -162,11 +198,12 @@ impl Jobs {
         let id = bundle.id.clone().unwrap_or_default();
         let (kind, domain) = (id.kind(), id.domain.clone());
         let plan = match self.is_wanted(&bundle) {
-            Some(why) => Plan::Send(Vec::new(), why),
+            Some(why) => Plan::nobody(why),
             None => match self.rows(&bundle).await? {
                 // It changed meanwhile, and is looked at again.
                 None => return Ok(()),
                 Some(Rows::Dmarc(rows)) => self.dmarc(&bundle, &domain, rows).await,
+                Some(Rows::Tls(results)) if !bundle.left.is_empty() => self.post(&bundle, &domain, results).await,
                 Some(Rows::Tls(results)) => self.tls(&bundle, &domain, results).await,
             },
         };
@@ -176,13 +213,25 @@ impl Jobs {
             version: bundle.version,
             ..FinishBundleRequest::default()
         };
+        let now = self.clock.unix_millis();
         let why = match plan {
-            Plan::Send(reports, why) => {
+            Plan::Send(reports, posts, why) => {
                 request.reports = reports;
+                if !posts.is_empty() {
+                    (request.left, request.again) = (posts, now);
+                }
                 why
             }
+            Plan::Posted(left) if left.is_empty() => "posted",
+            Plan::Posted(left) => match POST_AGAIN_MILLIS.get(bundle.attempts as usize) {
+                Some(pause) => {
+                    (request.left, request.again) = (left, now + pause);
+                    "post-again"
+                }
+                None => "not-posted",
+            },
             Plan::Later if bundle.attempts < TRIES => {
-                request.again = self.clock.unix_millis() + AGAIN_MILLIS;
+                request.again = now + AGAIN_MILLIS;
                 "later"
             }
             Plan::Later => "not-found-out",

@@ -6,6 +6,7 @@ use mox_proto::report::v1::{
     FinishBundleResponse, GetBundleRequest, GetBundleResponse, JobLease, ListBundlesRequest, ListBundlesResponse,
     ListDueRequest, ListDueResponse, OutgoingReport, TlsResult,
 };
+use mox_reports::uris::{self, Destination};
 use prost::Message as _;
 
 use super::{ATTEMPTS, ReportError, Reports};
@@ -145,7 +146,7 @@ impl Reports {
         })
     }
 
-    /// Puts reports into the queue, and removes what they are about.
+    /// Puts reports into the queue, and removes what they are about, unless it is still to be posted somewhere.
     pub(super) async fn finish(&self, request: &FinishBundleRequest) -> Result<FinishBundleResponse, ReportError> {
         if !(8..=64).contains(&request.key.len()) {
             return Err(ReportError::Invalid("a key must have 8 to 64 bytes".into()));
@@ -155,6 +156,15 @@ impl Reports {
         if request.reports.len() > REPORTS || recipients > REPORTS || large {
             return Err(ReportError::Invalid(format!(
                 "at most {REPORTS} reports for as many recipients, of at most {MESSAGE} bytes each"
+            )));
+        }
+        let posted = |uri: &String| matches!(uris::destination(uri), Some(Destination::Https(_)));
+        if request.left.len() > REPORTS
+            || !request.left.iter().all(posted)
+            || (request.again == 0 && !request.left.is_empty())
+        {
+            return Err(ReportError::Invalid(format!(
+                "what is left is posted later, to at most {REPORTS} https URIs"
             )));
         }
         let id = request.id.clone().unwrap_or_default();
@@ -175,14 +185,27 @@ impl Reports {
             let bundle = decode(&value)?;
             let mut commit = Commit::new();
             let mut response = FinishBundleResponse::default();
-            if request.again > 0 {
-                put_off(&mut commit, &id, &value, bundle, request.again);
+            if request.again > 0 && request.left.is_empty() {
+                let attempts = bundle.attempts.saturating_add(1);
+                put_off(&mut commit, &id, &value, Bundle { attempts, ..bundle }, request.again);
             } else {
                 for (report, content) in request.reports.iter().zip(&staged) {
                     self.enqueue(&mut commit, &mut response, id.kind(), report, content, now)
                         .await?;
                 }
-                self.remove(&mut commit, &id, &value, &bundle).await?;
+                let suppressed = self.suppressed(&request.left, now).await?;
+                let left: Vec<String> = request
+                    .left
+                    .iter()
+                    .filter(|uri| !suppressed.contains(uri))
+                    .cloned()
+                    .collect();
+                response.suppressed.extend(suppressed);
+                if left.is_empty() {
+                    self.remove(&mut commit, &id, &value, &bundle).await?;
+                } else {
+                    put_off(&mut commit, &id, &value, posted_to(bundle, left), request.again);
+                }
             }
             let kept: Bytes = response.encode_to_vec().into();
             idempotency::record(&mut commit, now / 1000, SCOPE, &request.key, &digest, &kept);
@@ -340,9 +363,26 @@ fn put_off(commit: &mut Commit, id: &BundleId, value: &Value, mut bundle: Bundle
     commit.require_at(keys::report_bundle(id), value.version);
     commit.delete(keys::report_due(bundle.due, id));
     bundle.due = again;
-    bundle.attempts = bundle.attempts.saturating_add(1);
     commit.put(keys::report_due(again, id), Bytes::new());
     commit.put(keys::report_bundle(id), bundle.encode_to_vec());
+}
+
+/// A bundle that is left to be posted to some URIs.
+fn posted_to(bundle: Bundle, left: Vec<String>) -> Bundle {
+    match bundle.left.is_empty() {
+        // What was tried until now was to find out who wants it.
+        true => Bundle {
+            reported: bundle.version,
+            attempts: 0,
+            left,
+            ..bundle
+        },
+        false => Bundle {
+            attempts: bundle.attempts.saturating_add(1),
+            left,
+            ..bundle
+        },
+    }
 }
 
 /// A bundle, with the version that it has.

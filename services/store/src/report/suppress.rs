@@ -1,6 +1,7 @@
-//! Addresses that no reports are sent to: because reports were refused there, or because the administrator says so.
+//! Addresses and https URIs that no reports are sent to: because reports were refused there, or because the administrator says so.
 
 use mox_proto::report::v1::{ListSuppressedRequest, ListSuppressedResponse, Suppressed};
+use mox_reports::uris::{self, Destination};
 use mox_types::Address;
 use prost::Message as _;
 
@@ -29,6 +30,14 @@ pub(super) fn after_failure(commit: &mut Commit, address: &str, error: &str, now
 
 fn shortened(text: &str) -> String {
     text[..text.floor_char_boundary(COMMENT)].to_owned()
+}
+
+/// An address, or an https URI, as it is kept.
+fn destination(text: &str) -> Result<String, mox_types::AddressError> {
+    match uris::destination(text) {
+        Some(Destination::Https(uri)) => Ok(uri),
+        _ => Ok(text.parse::<Address>()?.to_string()),
+    }
 }
 
 /// Whether reports are not sent there now.
@@ -81,11 +90,8 @@ impl Reports {
 
     /// Adds one, or replaces what there is of its address.
     pub(super) async fn add_suppressed(&self, mut suppressed: Suppressed) -> Result<(), ReportError> {
-        let address: Address = suppressed
-            .address
-            .parse()
+        suppressed.address = destination(&suppressed.address)
             .map_err(|e| ReportError::Invalid(format!("suppressing {:?}: {e}", suppressed.address)))?;
-        suppressed.address = address.to_string();
         suppressed.comment = shortened(&suppressed.comment);
         suppressed.created = self.now() / 1000;
         let mut commit = Commit::new();
@@ -96,7 +102,7 @@ impl Reports {
 
     /// Removes one.
     pub(super) async fn remove_suppressed(&self, address: &str) -> Result<(), ReportError> {
-        let address = address.parse::<Address>().map_or(address.to_owned(), |a| a.to_string());
+        let address = destination(address).unwrap_or_else(|_| address.to_owned());
         let key = keys::report_suppressed(&address);
         if self.db().get(key.clone()).await?.is_none() {
             return Err(ReportError::None("such suppressed address"));

@@ -123,6 +123,17 @@ impl World {
     }
 
     async fn finish(&self, bundle: &Bundle, again: i64) -> FinishBundleResponse {
+        let answer = self.finish_with(bundle, again, &[]).await;
+        answer.unwrap()
+    }
+
+    /// As [`World::finish`], with URIs that are left to be posted to.
+    async fn finish_with(
+        &self,
+        bundle: &Bundle,
+        again: i64,
+        left: &[&str],
+    ) -> Result<FinishBundleResponse, ReportError> {
         let report = |to: &str| OutgoingReport {
             recipients: vec![to.into()],
             mail_from: "postmaster@mail.example.org".into(),
@@ -136,10 +147,11 @@ impl World {
             version: bundle.version,
             reports: vec![report("a@one.example"), report("b@two.example")],
             again,
+            left: left.iter().map(|uri| (*uri).to_owned()).collect(),
         };
-        let answer = self.reports.finish(&request).await.unwrap();
-        assert_eq!(self.reports.finish(&request).await.unwrap(), answer, "repeated");
-        answer
+        let answer = self.reports.finish(&request).await?;
+        assert_eq!(self.reports.finish(&request).await?, answer, "repeated");
+        Ok(answer)
     }
 
     async fn entries(&self) -> Vec<Entry> {
@@ -449,6 +461,54 @@ async fn addresses_that_refuse_reports_are_left_alone() {
         listed().await.iter().map(|s| s.address.as_str()).collect::<Vec<_>>(),
         ["c@three.example"]
     );
+}
+
+#[tokio::test]
+async fn what_is_left_to_be_posted_is_kept_until_it_is() {
+    let world = World::new().await;
+    world.record(vec![evaluation(DAY, "s.example", "192.0.2.1")]).await;
+    world.fold().await;
+    let later = |hours| DAY + hours * HOUR;
+    world.at(later(2));
+    let due = async || world.due().await.bundles.pop().unwrap();
+    // Finding out who wants it failed once.
+    world.finish(&due().await, later(3)).await;
+    world.at(later(3));
+    let first = due().await;
+    assert_eq!((first.attempts, first.reported), (1, 0));
+    let (one, two) = ("https://one.example/tls", "https://two.example/tls");
+    for (again, left) in [
+        (0, one),
+        (later(4), "mailto:a@one.example"),
+        (later(4), "http://one.example/"),
+    ] {
+        assert!(world.finish_with(&first, again, &[left]).await.is_err(), "{left}");
+    }
+    // What goes by mail goes now, and once.
+    let answer = world.finish_with(&first, later(4), &[one, two]).await.unwrap();
+    assert_eq!((answer.enqueued, world.entries().await.len()), (2, 2));
+    assert!(world.due().await.bundles.is_empty());
+    world.at(later(4));
+    let left = due().await;
+    assert_eq!((left.attempts, left.reported), (0, first.version));
+    assert_eq!(left.left, [one, two]);
+    assert_eq!(world.rows(left.id.as_ref().unwrap()).await.dmarc_rows.len(), 1);
+    // The first one took it, and the other says later that it wants none.
+    world.finish_with(&left, later(5), &[two]).await.unwrap();
+    world.at(later(5));
+    let left = due().await;
+    assert_eq!((left.attempts, left.reported, left.left.len()), (1, first.version, 1));
+    let unwanted = Suppressed {
+        address: two.into(),
+        ..Suppressed::default()
+    };
+    world.reports.add_suppressed(unwanted).await.unwrap();
+    let answer = world.finish_with(&left, later(6), &[two]).await.unwrap();
+    assert!(answer.suppressed.contains(&two.to_owned()));
+    world.reports.remove_suppressed(two).await.unwrap();
+    assert_eq!(world.left().await, 1, "the totals are what is left");
+    let totals = world.db.get(keys::report_totals()).await.unwrap().unwrap();
+    assert_eq!(BundleTotals::decode(totals.data).unwrap(), BundleTotals::default());
 }
 
 #[tokio::test]
