@@ -118,6 +118,7 @@ impl World {
         let of_postfix = all(From::Postfix, "notifications of Postfix", &|| {
             Ok(self.postfix.messages(POSTFIX_USER))
         })?;
+        self.figures_agree(cells)?;
         let reports = self.reports(cells)?;
         Ok(Seen {
             outcomes,
@@ -125,6 +126,29 @@ impl World {
             of_postfix,
             reports,
         })
+    }
+
+    /// Figures count the failures that reports are to tell of, also those that stopped nothing.
+    fn figures_agree(&self, cells: &[Cell]) -> Result<()> {
+        let mut wanted: BTreeMap<&str, u64> = BTreeMap::new();
+        for cell in cells.iter().filter(|c| c.from == From::Mox && c.is_reported()) {
+            let words: Vec<&str> = cell
+                .expected()
+                .split([' ', ',', ';'])
+                .filter(|w| !w.is_empty())
+                .collect();
+            for pair in words.windows(2).filter(|pair| pair[1] != "ok") {
+                if let Ok(many) = pair[0].parse::<u64>() {
+                    *wanted.entry(pair[1]).or_default() += many;
+                }
+            }
+        }
+        for (result, many) in wanted {
+            let name = format!("mox_queue_delivery_tls_failures_total{{result=\"{result}\"}}");
+            let figure = self.sender.figure("queue-delivery", &name)?;
+            ensure!(figure == Some(many.to_string()), "{name} is {figure:?}, not {many}");
+        }
+        Ok(())
     }
 
     /// Recipients of what is in the queue still, when all of it was tried so often.

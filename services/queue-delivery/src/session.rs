@@ -163,7 +163,7 @@ impl Outside {
             security: Security::Demanded,
             demands: None,
             policies: Mutex::default(),
-            results: Results::default(),
+            results: Results::new(self.security.clone()),
             auth: None,
             proxy: None,
             ipv4: true,

@@ -81,7 +81,6 @@ impl Demands {
                             base: host.to_owned(),
                             records: Vec::new(),
                         };
-                        outside.security.failed(fault.kind);
                         results.dane(self, &found, peer(host, "", None), Err(&fault));
                     }
                     // RFC 7672 §2.1.2: as if the host did not answer.
@@ -243,7 +242,6 @@ impl Plan {
                 kind: ResultType::StartTlsNotSupported,
                 text: "the host does not offer STARTTLS".into(),
             };
-            outside.security.failed(fault.kind);
             demands.report(&self.results, policy, &Findings::default(), peer, Some(&fault));
             let Some(why) = &rules.tls else {
                 outside.security.connected("plain");
@@ -280,7 +278,6 @@ impl Plan {
                 let Some(fault) = tls_fault(&error) else {
                     return Err(Failure::session(&error));
                 };
-                outside.security.failed(fault.kind);
                 demands.report(&self.results, policy, &outcome.get(), peer, Some(&fault));
                 if let Some(why) = &rules.tls {
                     let text = format!("host {host}: TLS failed, which is needed since {why}: {}", fault.text);

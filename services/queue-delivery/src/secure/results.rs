@@ -9,7 +9,7 @@ use mox_tlspolicy::dane::Found;
 use mox_tlspolicy::mtasts::Policy;
 use parking_lot::Mutex;
 
-use super::Demands;
+use super::{Demands, SecurityMetrics};
 
 /// Policies in one attempt: a host may have its own.
 const POLICIES_MAX: usize = 32;
@@ -40,13 +40,25 @@ pub struct Peer<'a> {
 
 /// What TLS led to in an attempt. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct Results(Arc<Mutex<Vec<TlsResult>>>);
+pub struct Results {
+    all: Arc<Mutex<Vec<TlsResult>>>,
+    metrics: SecurityMetrics,
+}
 
 impl Results {
+    /// None yet. Failures are counted in the figures, too.
+    #[must_use]
+    pub fn new(metrics: SecurityMetrics) -> Self {
+        Self {
+            all: Arc::default(),
+            metrics,
+        }
+    }
+
     /// Takes what there is.
     #[must_use]
     pub fn take(&self) -> Vec<TlsResult> {
-        std::mem::take(&mut self.0.lock())
+        std::mem::take(&mut self.all.lock())
     }
 
     /// A session under DANE.
@@ -87,7 +99,10 @@ impl Results {
     }
 
     fn add(&self, policy: TlsResult, peer: Peer<'_>, verdict: Result<(), &Fault>) {
-        let mut all = self.0.lock();
+        if let Err(fault) = verdict {
+            self.metrics.failed(fault.kind);
+        }
+        let mut all = self.all.lock();
         let place = all
             .iter()
             .position(|r| (r.policy_type, &r.policy_domain) == (policy.policy_type, &policy.policy_domain));
