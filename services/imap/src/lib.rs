@@ -58,7 +58,6 @@ use mox_rpc::Channel;
 use mox_service::{Bound, ConfigWatch, ConnectionLimits, Deps, Kind, Refusals, Shutdown};
 use mox_telemetry::Telemetry;
 use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
 
 use crate::deflate::Tables;
 use crate::metrics::Metrics;
@@ -211,35 +210,16 @@ impl Service {
     /// # Errors
     /// If accepting connections ended before.
     pub async fn serve(self, shutdown: Shutdown) -> Result<(), Error> {
-        let mut listeners = JoinSet::new();
-        for bound in self.sockets {
+        let sessions = |bound: &Bound| {
             let shared = Arc::clone(&self.shared);
             let (listener, tls) = (Arc::clone(&bound.listener), bound.tls.clone());
             let during = shutdown.clone();
-            let session = move |stream, info| {
-                let session = Session::new(
-                    shared.clone(),
-                    stream,
-                    info,
-                    listener.clone(),
-                    tls.clone(),
-                    during.clone(),
-                );
-                session.run()
-            };
-            listeners.spawn(mox_service::accept(
-                bound,
-                self.limits.clone(),
-                shutdown.clone(),
-                REFUSALS,
-                session,
-            ));
-        }
-        while let Some(ended) = listeners.join_next().await {
-            ended?;
-        }
-        // Without sockets, as when connections are handed over by another service, there is still a session to end.
-        shutdown.begun().await;
+            move |stream, info| {
+                let (shared, listener, tls) = (shared.clone(), listener.clone(), tls.clone());
+                Session::new(shared, stream, info, listener, tls, during.clone()).run()
+            }
+        };
+        mox_service::accept_all(self.sockets, &self.limits, &shutdown, REFUSALS, sessions).await?;
         Ok(())
     }
 }

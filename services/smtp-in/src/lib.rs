@@ -50,7 +50,6 @@ use mox_rpc::Channel;
 use mox_service::{Bound, Clock, ConfigWatch, ConnectionLimits, Deps, Kind, MessageRates, Refusals, Shutdown};
 use mox_spool::Budget;
 use mox_telemetry::Telemetry;
-use tokio::task::JoinSet;
 
 use crate::blocklists::Blocklists;
 use crate::metrics::Metrics;
@@ -162,8 +161,7 @@ impl Service {
     /// If accepting connections ended before.
     pub async fn serve(self, shutdown: Shutdown) -> Result<(), Error> {
         let recorder = tokio::spawn(self.recorder.run());
-        let mut listeners = JoinSet::new();
-        for bound in self.sockets {
+        let sessions = |bound: &Bound| {
             let place = Arc::new(Place {
                 shared: Arc::clone(&self.shared),
                 listener: Arc::clone(&bound.listener),
@@ -171,19 +169,9 @@ impl Service {
                 hostname: bound.hostname.ascii().to_owned(),
                 shutdown: shutdown.clone(),
             });
-            let session = move |stream, info| Session::new(Arc::clone(&place), stream, info).run();
-            listeners.spawn(mox_service::accept(
-                bound,
-                self.limits.clone(),
-                shutdown.clone(),
-                REFUSALS,
-                session,
-            ));
-        }
-        while let Some(ended) = listeners.join_next().await {
-            ended?;
-        }
-        shutdown.begun().await;
+            move |stream, info| Session::new(Arc::clone(&place), stream, info).run()
+        };
+        mox_service::accept_all(self.sockets, &self.limits, &shutdown, REFUSALS, sessions).await?;
         // When the last session is gone, what is still to be recorded is.
         drop(self.shared);
         let _ = tokio::time::timeout(limits::RECORD_TIME, recorder).await;

@@ -3,8 +3,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use mox_proto::auth::v1::authenticate_response::{Failure, Step as Answer, Success, failure::Reason};
-use mox_service::{Attempt, Exchange};
+use mox_proto::auth::v1::authenticate_response::{Failure, failure::Reason};
+use mox_service::{Attempt, Ended, Exchange, Response, Turn};
 use mox_smtp::Reply;
 use mox_smtp::limits::AUTH_LINE;
 use mox_telemetry::TraceKind;
@@ -76,13 +76,6 @@ pub(crate) async fn run(session: &mut Session, mechanism: &str, initial: Option<
     }
 }
 
-enum Ended {
-    Success(Success),
-    Failure(Failure),
-    Cancelled,
-    Malformed,
-}
-
 enum Failed {
     Stop(Stop),
     Store(Status),
@@ -113,43 +106,33 @@ async fn converse(session: &mut Session, mechanism: &str, initial: Option<Bytes>
         preauth: false,
     };
     let mut exchange = Exchange::start(store, &session.info, attempt).await?;
+    let mut response = None;
     loop {
-        match exchange.next().await? {
-            Answer::Failure(failure) => return Ok(Ended::Failure(failure)),
-            Answer::Challenge(challenge) => match respond(session, &challenge).await? {
-                Ok(response) => exchange.respond(response)?,
-                Err(ended) => return Ok(ended),
-            },
-            Answer::Success(success) => {
-                // RFC 4954 §4 has no data with success: it is a challenge that is answered with nothing.
-                if !success.server_final.is_empty()
-                    && let Err(ended) = respond(session, &success.server_final).await?
-                {
-                    return Ok(ended);
-                }
-                return Ok(Ended::Success(success));
-            }
+        match exchange.turn(response).await? {
+            Turn::Ask(challenge) => response = Some(respond(session, &challenge).await?),
+            Turn::Over(ended) => return Ok(ended),
         }
     }
 }
 
 /// Sends a challenge and reads what answers it.
-async fn respond(session: &mut Session, challenge: &Bytes) -> Result<Result<Bytes, Ended>, Stop> {
+async fn respond(session: &mut Session, challenge: &Bytes) -> Result<Response, Stop> {
     let secrets = session.traces(TraceKind::Auth);
     let connection = session.connection()?;
     connection.reply(&Reply::plain(334, STANDARD.encode(challenge)));
     let line = match connection.read_line(AUTH_LINE).await {
         Ok(line) => line,
-        Err(error) if error.is_of_the_line() => return Ok(Err(Ended::Malformed)),
+        Err(error) if error.is_of_the_line() => return Ok(Response::Malformed),
         Err(error) => return Err(error.into()),
     };
     if secrets {
         tracing::trace!(line = %String::from_utf8_lossy(line), "C");
     }
     if line == b"*" {
-        return Ok(Err(Ended::Cancelled));
+        return Ok(Response::Cancelled);
     }
-    Ok(STANDARD.decode(line).map(Bytes::from).map_err(|_| Ended::Malformed))
+    let decoded = STANDARD.decode(line);
+    Ok(decoded.map_or(Response::Malformed, |data| Response::Data(data.into())))
 }
 
 async fn refuse(session: &mut Session, mechanism: &'static str, failure: &Failure) -> Result<Reply, Stop> {

@@ -30,10 +30,9 @@ use mox_service::{Bound, Clock, ConfigWatch, ConnectionLimits, Deps, Kind, Refus
 use mox_spool::Budget;
 use mox_submit::{Sender, Signing};
 use mox_telemetry::Telemetry;
-use tokio::task::JoinSet;
 
 use crate::metrics::Metrics;
-use crate::session::Session;
+use crate::session::{Place, Session};
 
 /// The sockets that the service listens on.
 pub const KINDS: &[Kind] = &[Kind::Submission, Kind::Submissions];
@@ -111,37 +110,17 @@ impl Service {
     /// # Errors
     /// If accepting connections ended before.
     pub async fn serve(self, shutdown: Shutdown) -> Result<(), Error> {
-        let mut listeners = JoinSet::new();
-        for bound in self.sockets {
-            let shared = Arc::clone(&self.shared);
-            let (listener, tls, hostname) = (
-                Arc::clone(&bound.listener),
-                bound.tls.clone(),
-                bound.hostname.ascii().to_owned(),
-            );
-            let during = shutdown.clone();
-            let session = move |stream, info| {
-                let place = session::Place {
-                    shared: Arc::clone(&shared),
-                    listener: Arc::clone(&listener),
-                    tls: tls.clone(),
-                    hostname: hostname.clone(),
-                    shutdown: during.clone(),
-                };
-                Session::new(place, stream, info).run()
-            };
-            listeners.spawn(mox_service::accept(
-                bound,
-                self.limits.clone(),
-                shutdown.clone(),
-                REFUSALS,
-                session,
-            ));
-        }
-        while let Some(ended) = listeners.join_next().await {
-            ended?;
-        }
-        shutdown.begun().await;
+        let sessions = |bound: &Bound| {
+            let place = Arc::new(Place {
+                shared: Arc::clone(&self.shared),
+                listener: Arc::clone(&bound.listener),
+                tls: bound.tls.clone(),
+                hostname: bound.hostname.ascii().to_owned(),
+                shutdown: shutdown.clone(),
+            });
+            move |stream, info| Session::new(Arc::clone(&place), stream, info).run()
+        };
+        mox_service::accept_all(self.sockets, &self.limits, &shutdown, REFUSALS, sessions).await?;
         Ok(())
     }
 }

@@ -49,7 +49,7 @@ impl From<ReadError> for Stop {
 }
 
 pub(crate) struct Session {
-    pub place: Place,
+    pub place: Arc<Place>,
     pub info: ConnInfo,
     /// None only while TLS is being started.
     connection: Option<Connection<BoxStream>>,
@@ -61,7 +61,7 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    pub(crate) fn new(place: Place, stream: BoxStream, info: ConnInfo) -> Self {
+    pub(crate) fn new(place: Arc<Place>, stream: BoxStream, info: ConnInfo) -> Self {
         Self {
             place,
             info,

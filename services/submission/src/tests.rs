@@ -181,13 +181,13 @@ impl Client {
             telemetry,
         };
         let (_, shutdown) = Shutdown::new();
-        let place = session::Place {
+        let place = Arc::new(Place {
             shared: Arc::new(shared),
             listener: Arc::new(listener),
             tls: None,
             hostname: "localhost".into(),
             shutdown,
-        };
+        });
         let info = ConnInfo {
             cid: 7,
             remote: "192.0.2.1:1234".parse().unwrap(),

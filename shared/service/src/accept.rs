@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tracing::Instrument;
 
 use crate::limits::Permit;
@@ -45,6 +45,35 @@ impl<const N: usize> From<&'static [u8; N]> for Refusals {
             stopping: both,
         }
     }
+}
+
+/// Accepts at all of `sockets`, each with the sessions that `sessions` gives for it, until the shutdown is over; without
+/// sockets too, as there may be sessions whose connections came another way.
+///
+/// # Errors
+/// If accepting ended before.
+pub async fn accept_all<F, Fut>(
+    sockets: Vec<Bound>,
+    limits: &ConnectionLimits,
+    shutdown: &Shutdown,
+    refuse: impl Into<Refusals>,
+    sessions: impl Fn(&Bound) -> F,
+) -> Result<(), JoinError>
+where
+    F: Fn(BoxStream, ConnInfo) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = ()> + Send + 'static,
+{
+    let refusals = refuse.into();
+    let mut listeners = JoinSet::new();
+    for bound in sockets {
+        let session = sessions(&bound);
+        listeners.spawn(accept(bound, limits.clone(), shutdown.clone(), refusals, session));
+    }
+    while let Some(ended) = listeners.join_next().await {
+        ended?;
+    }
+    shutdown.begun().await;
+    Ok(())
 }
 
 /// Runs `session` for each connection until the shutdown begins; then refuses new ones while sessions end, and ends

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures::channel::mpsc;
 use mox_proto::auth::v1::auth_service_client::AuthServiceClient;
 use mox_proto::auth::v1::authenticate_request::{ChannelBinding, Start, Step};
-use mox_proto::auth::v1::authenticate_response::Step as Answer;
+use mox_proto::auth::v1::authenticate_response::{Failure, Step as Answer, Success};
 use mox_proto::auth::v1::{AuthenticateRequest, AuthenticateResponse};
 use mox_rpc::Channel;
 use tonic::{Status, Streaming};
@@ -21,6 +21,8 @@ const LONGEST: Duration = Duration::from_secs(60);
 pub struct Exchange {
     steps: mpsc::Sender<AuthenticateRequest>,
     answers: Streaming<AuthenticateResponse>,
+    /// Whose last word is with the client.
+    success: Option<Success>,
 }
 
 /// How a client wants to log in.
@@ -38,6 +40,39 @@ pub struct Attempt<'a> {
     pub initial_response: Option<Bytes>,
     /// It has not asked: only its certificate speaks for it. `mechanism` is EXTERNAL then.
     pub preauth: bool,
+}
+
+/// What a client answers to a challenge.
+#[derive(Debug)]
+pub enum Response {
+    /// This.
+    Data(Bytes),
+    /// That it wants no more of it.
+    Cancelled,
+    /// Something that its protocol cannot carry.
+    Malformed,
+}
+
+/// Whose turn it is.
+#[derive(Debug)]
+pub enum Turn {
+    /// The client's, with this challenge.
+    Ask(Bytes),
+    /// Nobody's.
+    Over(Ended),
+}
+
+/// How an exchange ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// The client is who it says.
+    Success(Success),
+    /// It may not log in, or not so.
+    Failure(Failure),
+    /// By the client.
+    Cancelled,
+    /// By what the client sent.
+    Malformed,
 }
 
 impl Exchange {
@@ -71,7 +106,40 @@ impl Exchange {
             .authenticate(request)
             .await?
             .into_inner();
-        Ok(Self { steps, answers })
+        Ok(Self {
+            steps,
+            answers,
+            success: None,
+        })
+    }
+
+    /// Goes on until the client is to be asked, or all is over. `response` is what it answered to the last challenge,
+    /// and `None` at first.
+    ///
+    /// # Errors
+    /// If the store can't be asked.
+    pub async fn turn(&mut self, response: Option<Response>) -> Result<Turn, Status> {
+        match response {
+            None => {}
+            Some(Response::Cancelled) => return Ok(Turn::Over(Ended::Cancelled)),
+            Some(Response::Malformed) => return Ok(Turn::Over(Ended::Malformed)),
+            Some(Response::Data(data)) => match self.success.take() {
+                Some(success) => return Ok(Turn::Over(Ended::Success(success))),
+                None => send(&mut self.steps, Step::Response(data))?,
+            },
+        }
+        Ok(match self.next().await? {
+            Answer::Failure(failure) => Turn::Over(Ended::Failure(failure)),
+            Answer::Challenge(challenge) => Turn::Ask(challenge),
+            Answer::Success(success) if success.server_final.is_empty() => Turn::Over(Ended::Success(success)),
+            // RFC 4954 §4, RFC 9051 §6.2.2: neither protocol has data with success, so that it is a challenge, which is
+            // answered with nothing.
+            Answer::Success(success) => {
+                let last = success.server_final.clone();
+                self.success = Some(success);
+                Turn::Ask(last)
+            }
+        })
     }
 
     /// What the store says next. After success or failure there is nothing more.
@@ -81,14 +149,6 @@ impl Exchange {
     pub async fn next(&mut self) -> Result<Answer, Status> {
         let answer = self.answers.message().await?.and_then(|a| a.step);
         answer.ok_or_else(|| Status::unavailable("the exchange ended without a result"))
-    }
-
-    /// What the client answers to a challenge.
-    ///
-    /// # Errors
-    /// If the store has ended the exchange.
-    pub fn respond(&mut self, response: Bytes) -> Result<(), Status> {
-        send(&mut self.steps, Step::Response(response))
     }
 }
 

@@ -24,12 +24,12 @@ mod sockets;
 mod stream;
 mod tls;
 
-pub use accept::{Refusals, accept};
+pub use accept::{Refusals, accept, accept_all};
 pub use cid::CidKey;
 pub use clock::{Clock, ManualClock};
 pub use config_watch::ConfigWatch;
 pub use deps::{Deps, Peers};
-pub use exchange::{Attempt, Exchange};
+pub use exchange::{Attempt, Ended, Exchange, Response, Turn};
 pub use limits::{ConnectionLimits, Refused};
 pub use node::{Node, node};
 pub use process::{Running, Spec, main, on_signals, settings};

@@ -7,7 +7,7 @@ use bytes::{BufMut, Bytes};
 use mox_imap_proto::limits::SASL_LINE;
 use mox_proto::auth::v1::DescribeClientRequest;
 use mox_proto::auth::v1::authenticate_response::{Failure, Step as Answer, Success, failure::Reason};
-use mox_service::{Attempt, Exchange};
+use mox_service::{Attempt, Ended, Exchange, Response, Turn};
 
 use crate::commands::capability;
 use crate::limits;
@@ -101,13 +101,6 @@ pub(super) async fn exchange(session: &mut Session, mechanism: &str, initial_res
     }
 }
 
-enum Ended {
-    Success(Success),
-    Failure(Failure),
-    Cancelled,
-    Malformed,
-}
-
 async fn converse(session: &mut Session, mechanism: &str, initial: Option<Bytes>) -> Result<Ended, Failed> {
     let shared = &session.shared;
     let attempt = Attempt {
@@ -119,36 +112,26 @@ async fn converse(session: &mut Session, mechanism: &str, initial: Option<Bytes>
         preauth: false,
     };
     let mut exchange = Exchange::start(&shared.store, &session.info, attempt).await?;
+    let mut response = None;
     loop {
-        match exchange.next().await? {
-            Answer::Failure(failure) => return Ok(Ended::Failure(failure)),
-            Answer::Challenge(challenge) => match respond(session, &challenge).await? {
-                Ok(response) => exchange.respond(response)?,
-                Err(ended) => return Ok(ended),
-            },
-            Answer::Success(success) => {
-                // RFC 9051 §6.2.2 has no data with success: it is a challenge that is answered with nothing.
-                if !success.server_final.is_empty()
-                    && let Err(ended) = respond(session, &success.server_final).await?
-                {
-                    return Ok(ended);
-                }
-                return Ok(Ended::Success(success));
-            }
+        match exchange.turn(response).await? {
+            Turn::Ask(challenge) => response = Some(respond(session, &challenge).await?),
+            Turn::Over(ended) => return Ok(ended),
         }
     }
 }
 
 /// Sends a challenge and reads what answers it.
-async fn respond(session: &mut Session, challenge: &Bytes) -> Result<Result<Bytes, Ended>, Stop> {
+async fn respond(session: &mut Session, challenge: &Bytes) -> Result<Response, Stop> {
     let line = format!("+ {}\r\n", STANDARD.encode(challenge));
     session.connection.out.put_slice(line.as_bytes());
     session.connection.flush().await?;
     let line = session.connection.line(SASL_LINE).await?;
     if line.as_ref() == b"*" {
-        return Ok(Err(Ended::Cancelled));
+        return Ok(Response::Cancelled);
     }
-    Ok(STANDARD.decode(&line).map(Bytes::from).map_err(|_| Ended::Malformed))
+    let decoded = STANDARD.decode(&line);
+    Ok(decoded.map_or(Response::Malformed, |data| Response::Data(data.into())))
 }
 
 fn log_in(session: &mut Session, mechanism: &str, success: Success) -> Reply {
