@@ -79,7 +79,10 @@ fn get_many(
 ) -> Result<Vec<Option<Value>>, ReadError> {
     let ascending = keys.len() >= WALKED_KEYS && keys.windows(2).all(|pair| pair[0] < pair[1]);
     if ascending && database.in_order(&keys[0], &keys[keys.len() - 1]) {
-        return walk(database, snapshot, tier, keys);
+        return match walk(database, snapshot, tier, keys)? {
+            Some(values) => Ok(values),
+            None => look_up(database, snapshot, tier, keys),
+        };
     }
     let options = options(snapshot, tier);
     keys.iter()
@@ -90,36 +93,62 @@ fn get_many(
         .collect()
 }
 
-/// Keys from which on they are read by walking along them, if they ascend: as those of a mailbox's messages mostly do,
-/// which lie side by side.
-const WALKED_KEYS: usize = 16;
-/// Steps to the next key that are tried before it is looked for from the top, which costs about as much.
-const STEPS: usize = 4;
-
-/// Values of ascending keys of one space.
-fn walk(
+/// Values of ascending keys of one space, which may lie anywhere in it: together, so that what leads to them is gone
+/// through once for all that it leads to, and filters tell of most that are absent.
+fn look_up(
     database: &Database,
     snapshot: Option<&RocksSnapshot<'_>>,
     tier: ReadTier,
     keys: &[Bytes],
 ) -> Result<Vec<Option<Value>>, ReadError> {
+    let Some(first) = keys.first() else {
+        return Ok(Vec::new());
+    };
+    let (family, options) = (database.family(first), options(snapshot, tier));
+    let found = database.db.batched_multi_get_cf_opt(family, keys, true, &options);
+    keys.iter()
+        .zip(found)
+        .map(|(key, stored)| stored?.map(|stored| decode(key, &stored)).transpose())
+        .collect()
+}
+
+/// Keys from which on they are read by walking along them, if they ascend: as those of a mailbox's messages mostly do,
+/// which lie side by side.
+const WALKED_KEYS: usize = 16;
+/// Steps to the next key that are tried before it is looked for from the top, which costs about as much.
+const STEPS: usize = 4;
+/// Keys that were looked for from the top after which walking is given up, if they are most of those so far.
+const APART: usize = 8;
+
+/// Values of ascending keys of one space. None if they do not lie near each other.
+fn walk(
+    database: &Database,
+    snapshot: Option<&RocksSnapshot<'_>>,
+    tier: ReadTier,
+    keys: &[Bytes],
+) -> Result<Option<Vec<Option<Value>>>, ReadError> {
     let mut options = options(snapshot, tier);
     let (Some(first), Some(last)) = (keys.first(), keys.last()) else {
-        return Ok(Vec::new());
+        return Ok(Some(Vec::new()));
     };
     options.set_iterate_range(first.to_vec()..after(last).to_vec());
     let mut rows = database.db.raw_iterator_cf_opt(database.family(first), options);
     rows.seek_to_first();
     let mut values = Vec::with_capacity(keys.len());
+    let mut apart = 0;
     for key in keys {
         let mut steps = 0;
         while rows.key().is_some_and(|at| at < key.as_ref()) {
             steps += 1;
             if steps > STEPS {
+                apart += 1;
                 rows.seek(key);
             } else {
                 rows.next();
             }
+        }
+        if apart >= APART && apart * 2 > values.len() {
+            return Ok(None);
         }
         let value = match rows.item() {
             Some((at, stored)) if at == key.as_ref() => Some(decode(key, stored)?),
@@ -129,7 +158,7 @@ fn walk(
     }
     // An error ends the walk, and what follows would seem to be absent.
     rows.status()?;
-    Ok(values)
+    Ok(Some(values))
 }
 
 fn scan(

@@ -221,6 +221,19 @@ async fn what_is_on_disk_only_is_read_too() {
                 .unwrap();
             assert_eq!(page.rows.len(), rows.min(200));
         }
+        // Side by side, apart, first the one and then the other; and many that are absent.
+        for wanted in [
+            (0..200).collect::<Vec<_>>(),
+            (0..400).step_by(11).collect(),
+            (0..40).chain((40..400).step_by(9)).collect(),
+            (0..100).step_by(9).chain(100..300).collect(),
+        ] {
+            let keys = wanted.iter().map(|n| key(&format!("{space}{n:03}"))).collect();
+            let found = db.get_many(keys).await.unwrap();
+            let found: Vec<Option<Bytes>> = found.into_iter().map(|v| v.map(|v| v.data)).collect();
+            let expected: Vec<_> = wanted.iter().map(|n| (*n < 200).then(|| value(*n))).collect();
+            assert!(found == expected, "{space} {wanted:?}");
+        }
     }
 }
 

@@ -23,8 +23,8 @@ use prost::Message as _;
 
 pub use message::tokens;
 
-use crate::account::ops::{Lesson, QueueLessons, Relearn, Train, decode_counts, filter_state};
-use crate::account::{AccountError, Accounts, FromSnapshot, JUDGEMENT, Reader as _};
+use crate::account::ops::{Lesson, QueueLessons, Relearn, Train, decode_counts, decode_filter, filter_state};
+use crate::account::{AccountError, Accounts, FromSnapshot, JUDGEMENT};
 use crate::content::{ContentError, Contents};
 use crate::engine::{Db, EngineError, Limit, Order};
 use crate::keys;
@@ -325,18 +325,28 @@ impl Junk {
         let Some(settings) = self.settings(account) else {
             return Ok(None);
         };
-        let snapshot = self.db.snapshot().await?;
-        let reader = FromSnapshot(&*snapshot);
-        let Some(filter) = filter_state(&reader, account).await? else {
-            return Ok(None);
+        let state = keys::junk_filter(account);
+        let mut filter = decode_filter(self.db.get(state.clone()).await?.map(|v| v.data))?;
+        let (filter, tokens, values) = loop {
+            let Some(was) = filter else { return Ok(None) };
+            if was.version != mox_junk::VERSION || was.junk == 0 || was.notjunk == 0 {
+                return Ok(None);
+            }
+            let tokens = message.tokens(was.grams).await?;
+            let wanted = tokens.as_slice().iter();
+            let words = wanted.map(|t| keys::junk_word(account, was.generation, t));
+            // As of one moment, so that counts are of the totals.
+            let found = self
+                .db
+                .get_many([state.clone()].into_iter().chain(words).collect())
+                .await?;
+            let mut values = found.into_iter().map(|v| v.map(|v| v.data));
+            match decode_filter(values.next().flatten())? {
+                Some(now) if now.generation == was.generation => break (now, tokens, values),
+                // It was made anew meanwhile.
+                now => filter = now,
+            }
         };
-        if filter.version != mox_junk::VERSION || filter.junk == 0 || filter.notjunk == 0 {
-            return Ok(None);
-        }
-        let tokens = message.tokens(filter.grams).await?;
-        let wanted = tokens.as_slice().iter();
-        let keys = wanted.map(|t| keys::junk_word(account, filter.generation, t)).collect();
-        let values = reader.get_many(keys).await?;
         let words = tokens.as_slice().iter().zip(values);
         let known = words.filter_map(|(token, value)| Some((*token, decode_counts(&value?)?)));
         let params = Params {

@@ -28,7 +28,7 @@ pub use repair::{CorrectCounts, Off};
 pub use reparse::{Reparse, Reparsed};
 pub use threads::{ResetThreads, SetThreads, ThreadNames};
 pub use train::{Lesson, QueueLessons, Relearn, Train, WORDS_MAX};
-pub(crate) use train::{decode_counts, state as filter_state};
+pub(crate) use train::{decode_counts, decode_state as decode_filter, state as filter_state};
 
 /// Most messages that one commit changes or copies. What is asked for more is done in several, so that other operations
 /// of the account need not wait long, and no commit is very large.

@@ -55,9 +55,13 @@ pub(crate) async fn state(
     reader: &impl Reader,
     account: mox_types::AccountId,
 ) -> Result<Option<record::JunkFilter>, AccountError> {
-    let found = reader.get_many(vec![keys::junk_filter(account)]).await?.pop().flatten();
+    decode_state(reader.get_many(vec![keys::junk_filter(account)]).await?.pop().flatten())
+}
+
+/// As the state is kept.
+pub(crate) fn decode_state(value: Option<Bytes>) -> Result<Option<record::JunkFilter>, AccountError> {
     let decode = |v: Bytes| record::JunkFilter::decode(v).map_err(|_| AccountError::Damaged("a junk filter"));
-    found.map(decode).transpose()
+    value.map(decode).transpose()
 }
 
 /// As counts are kept.
