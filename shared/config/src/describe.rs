@@ -35,7 +35,7 @@ fn describe(table: &'static Table) -> String {
     explain(&mut out, table.documentation);
     out.push_str(
         "#\n# This is TOML. Settings that begin with # may be left out, and have no effect until the # is removed.\n\
-         # Durations are written as 300ms, 15s, 1h30m or 7d.\n",
+         # Durations are written as 300ms, 15s, 1.5h, 1h30m or 7d.\n",
     );
     write_table(&mut out, table, "", true);
     out

@@ -2,8 +2,9 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Error, Result, bail};
 use clap::{Arg, ArgMatches};
+use mox_config::signed_millis;
 use mox_proto::queue::v1::change_queue_request::{Change, Drop, Fail, Schedule};
 use mox_proto::queue::v1::{ChangeQueueRequest, RequireTls};
 use serde_json::json;
@@ -38,7 +39,7 @@ pub const SCHEDULE: Command = Command {
     words: &["queue", "schedule"],
     parameters: "[filterflags] [-now] duration",
     help: "Change when messages in the queue that match are tried next.\n\n\
-           The duration, such as \"1h\" or \"-30m\", is added to the time of the next attempt of each message, or with \
+           The duration, such as 1h30m, 1.5h or -30m, is added to the time of the next attempt of each message, or with \
            -now to the present time: mox queue schedule -now 0 tries them at once. Messages on hold stay on hold. How \
            many there were is printed.",
     arguments: || {
@@ -51,9 +52,7 @@ pub const SCHEDULE: Command = Command {
         all
     },
     run: |context, matches| {
-        let given = text(matches, "duration");
-        let millis = filter::signed_duration(given)
-            .ok_or_else(|| anyhow!("{given:?} is not a duration, such as \"1h30m\", \"-10m\" or \"0\""))?;
+        let millis = signed_millis(text(matches, "duration")).map_err(Error::msg)?;
         let from_now = matches.get_flag("now");
         change(
             context,

@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::{Arg, ArgMatches};
-use mox_config::Duration;
+use mox_config::signed_millis;
 use mox_proto::queue::v1::Filter;
 
 use crate::command::{option, text};
@@ -113,17 +113,6 @@ pub fn read(matches: &ArgMatches, now: i64) -> Result<Filter> {
     })
 }
 
-/// `1h`, `-15m`, `0` in milliseconds.
-pub fn signed_duration(given: &str) -> Option<i64> {
-    let (rest, sign) = given.strip_prefix('-').map_or((given, 1), |rest| (rest, -1));
-    let duration: Duration = if rest.is_empty() || rest == "0" {
-        Duration::default()
-    } else {
-        rest.parse().ok()?
-    };
-    Some(sign * i64::try_from(duration.as_millis()).unwrap_or(i64::MAX))
-}
-
 /// `<1h` and `>-15m` as the time before or after which.
 pub fn times(matches: &ArgMatches, name: &str, now: i64) -> Result<(Option<i64>, Option<i64>)> {
     let given = text(matches, name);
@@ -137,7 +126,8 @@ pub fn times(matches: &ArgMatches, name: &str, now: i64) -> Result<(Option<i64>,
         (_, Some(rest)) => (rest.trim(), false),
         _ => return Err(bad()),
     };
-    let at = now.saturating_add(signed_duration(rest).ok_or_else(bad)?);
+    let from_now = if rest == "now" { Ok(0) } else { signed_millis(rest) };
+    let at = now.saturating_add(from_now.map_err(|_| bad())?);
     Ok(if before { (Some(at), None) } else { (None, Some(at)) })
 }
 
@@ -173,16 +163,24 @@ mod tests {
             ["--submitted=1h"],
             ["--nextattempt=<x"],
             ["--n=-1"],
+            ["--submitted=<"],
+            ["--nextattempt=>1h 30m"],
         ] {
             assert!(read(&parsed(&bad), 0).is_err(), "{bad:?}");
         }
     }
 
     #[test]
-    fn durations_have_signs() {
-        assert_eq!(signed_duration("0"), Some(0));
-        assert_eq!(signed_duration("90s"), Some(90_000));
-        assert_eq!(signed_duration("-1h30m"), Some(-5_400_000));
-        assert_eq!(signed_duration("soon"), None);
+    fn times_are_from_now() {
+        let before = |given: &str| read(&parsed(&[given]), 10_000_000).unwrap().submitted_before;
+        for (given, at) in [
+            ("--submitted=<now", 10_000_000),
+            ("--submitted=<0", 10_000_000),
+            ("--submitted=< -1.5h", 4_600_000),
+            ("--submitted=<+7.5m", 10_450_000),
+            ("--submitted=<1h30m", 15_400_000),
+        ] {
+            assert_eq!(before(given), Some(at), "{given}");
+        }
     }
 }

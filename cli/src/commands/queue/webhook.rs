@@ -2,8 +2,9 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Error, Result, anyhow, bail};
 use clap::{Arg, ArgMatches};
+use mox_config::signed_millis;
 use mox_proto::hook::v1::change_hooks_request::{Cancel, Change, Schedule};
 use mox_proto::hook::v1::{
     ChangeHooksRequest, GetHookRequest, GetRetiredHookRequest, Hook, HookFilter, HookResult, HookSort,
@@ -13,7 +14,7 @@ use mox_proto::hook::v1::{
 use mox_webhook::Event;
 use serde_json::{Value, json};
 
-use super::filter::{id, ids, most, now, signed_duration, times};
+use super::filter::{id, ids, most, now, times};
 use super::{moment, or_dash};
 use crate::command::{Command, flag, option, parameter, text};
 use crate::context::Context;
@@ -312,11 +313,9 @@ fn result(retired: &RetiredHook) -> &'static str {
 }
 
 fn schedule(context: &Context, matches: &ArgMatches) -> Result<ExitCode> {
-    let given = text(matches, "duration");
-    let bad = || anyhow!("duration: {given:?} must be a duration, such as 0, 15m or -1h");
     let change = Schedule {
         from_now: matches.get_flag("now"),
-        millis: signed_duration(given).ok_or_else(bad)?,
+        millis: signed_millis(text(matches, "duration")).map_err(Error::msg)?,
     };
     change_all(context, matches, Change::Schedule(change), "scheduled")
 }
