@@ -122,6 +122,7 @@ impl World {
             service: mox_control::SINGLE.to_owned(),
             levels: self.telemetry.levels.clone(),
             config: config.clone(),
+            transports: self.fixed.transports.keys().cloned().collect(),
             stop: self.stop.clone(),
         };
         let node = mox_service::node(Routes::default(), node);

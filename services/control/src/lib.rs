@@ -112,6 +112,7 @@ impl Service {
                 service: deps.service.to_owned(),
                 levels: deps.telemetry.levels.clone(),
                 config: deps.config,
+                transports: deps.static_config.transports.keys().cloned().collect(),
                 stop: deps.stop.clone(),
             };
             let routes = mox_service::node(Routes::default(), own);
@@ -122,10 +123,8 @@ impl Service {
             });
         }
         let socket = deps.static_config.data_dir(&deps.config_dir).join(SOCKET);
-        // A process of its own has a mox.toml of its own, which need not name the transports of queue-delivery.
-        let single = deps.peers.get(SINGLE).is_some();
-        let transports = single.then(|| deps.static_config.transports.keys().cloned().collect());
-        let queue_control = queue::QueueControl::new(deps.store.clone(), transports);
+        let nodes: Arc<[nodes::Node]> = nodes.into();
+        let queue_control = queue::QueueControl::new(deps.store.clone(), Arc::clone(&nodes));
         let config_files = ConfigFiles::new(Arc::clone(&deps.static_config), deps.config_dir.clone());
         let admin = Admin::new(deps.store.clone(), Some(config_files));
         let configuration = Arc::new(Configuration::new(
@@ -146,7 +145,7 @@ impl Service {
                 configuration,
                 queue,
                 auth,
-                nodes: nodes.into(),
+                nodes,
                 stop: deps.stop,
             },
             socket,

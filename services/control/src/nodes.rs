@@ -12,6 +12,9 @@ use tonic::Status;
 /// A process that does not answer by then counts as away.
 const DEADLINE: Duration = Duration::from_secs(5);
 
+/// Has the transports.
+const DELIVERING: &str = "queue-delivery";
+
 /// Stops last, since the others finish with its help.
 const STORE: &str = "store";
 
@@ -94,6 +97,28 @@ pub async fn stop_others(nodes: &[Node], own: &str) {
     join_all(nodes.iter().filter(|n| n.name != own && n.name != STORE).map(stop)).await;
     tokio::time::sleep(mox_service::GRACE).await;
     join_all(nodes.iter().filter(|n| n.name != own && n.name == STORE).map(stop)).await;
+}
+
+/// Names of the transports that messages can be delivered by: those of the process that delivers.
+///
+/// # Errors
+/// If it is not known, or does not answer.
+pub async fn transports(nodes: &[Node]) -> Result<Vec<String>, Status> {
+    let delivering = |node: &&Node| node.name == DELIVERING || node.name == crate::SINGLE;
+    let node = nodes.iter().find(delivering).ok_or_else(|| {
+        Status::failed_precondition(format!(
+            "which transports there are is not known: name {DELIVERING} in [rpc.services] of control's mox.toml"
+        ))
+    })?;
+    let info = node.client().info(with_deadline(InfoRequest {}, DEADLINE)).await;
+    let info = info.map_err(|status| {
+        Status::unavailable(format!(
+            "which transports there are is not known while {} does not answer ({}): try again later",
+            node.name,
+            status.message()
+        ))
+    })?;
+    Ok(info.into_inner().transports)
 }
 
 /// Which of all are up.

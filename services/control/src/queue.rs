@@ -1,6 +1,6 @@
 //! Steering the queue: passed on to the store.
 
-use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use mox_proto::queue::v1::change_queue_request::Change;
 use mox_proto::queue::v1::queue_admin_service_client::QueueAdminServiceClient;
@@ -14,20 +14,22 @@ use mox_proto::queue::v1::{
 use mox_rpc::Channel;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::nodes::{self, Node};
+
 /// Answers [`QueueControlService`] by asking the store.
 #[derive(Clone)]
 pub(crate) struct QueueControl {
     store: QueueAdminServiceClient<Channel>,
-    /// The transports there are, if this process knows them.
-    transports: Option<BTreeSet<String>>,
+    /// One of them knows which transports there are.
+    nodes: Arc<[Node]>,
 }
 
 impl QueueControl {
     /// Of a store, which is to know the caller as control.
-    pub(crate) fn new(store: Channel, transports: Option<BTreeSet<String>>) -> Self {
+    pub(crate) fn new(store: Channel, nodes: Arc<[Node]>) -> Self {
         Self {
             store: QueueAdminServiceClient::new(store),
-            transports,
+            nodes,
         }
     }
 
@@ -36,14 +38,21 @@ impl QueueControl {
         QueueControlServiceServer::new(self)
     }
 
-    fn check_transport(&self, name: &str) -> Result<(), Status> {
-        match &self.transports {
-            Some(known) if !name.is_empty() && !known.contains(name) => Err(Status::invalid_argument(format!(
-                "there is no transport {name:?} in mox.toml; there are: {}",
-                known.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
-            ))),
-            _ => Ok(()),
+    async fn check_transport(&self, name: &str) -> Result<(), Status> {
+        if name.is_empty() {
+            return Ok(());
         }
+        let known = nodes::transports(&self.nodes).await?;
+        if known.iter().any(|known| known == name) {
+            return Ok(());
+        }
+        let known = match known.len() {
+            0 => "it has none".to_owned(),
+            _ => format!("it has {}", known.join(", ")),
+        };
+        Err(Status::invalid_argument(format!(
+            "there is no transport {name:?} in mox.toml: {known}"
+        )))
     }
 }
 
@@ -56,7 +65,7 @@ impl QueueControlService for QueueControl {
     async fn change(&self, request: Request<ChangeQueueRequest>) -> Answer<ChangeQueueResponse> {
         let request = request.into_inner();
         if let Some(Change::Transport(name)) = &request.change {
-            self.check_transport(name)?;
+            self.check_transport(name).await?;
         }
         let (change, filter) = (request.change.clone(), request.filter.clone().unwrap_or_default());
         tracing::info!(?change, ?filter, "changing messages in the queue, as asked");

@@ -27,6 +27,8 @@ pub struct Node {
     pub levels: Levels,
     /// The configuration it uses.
     pub config: ConfigWatch,
+    /// Names of the transports in its mox.toml.
+    pub transports: Vec<String>,
     /// Stops it.
     pub stop: ShutdownTrigger,
 }
@@ -67,6 +69,7 @@ impl NodeService for Answers {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started: self.started,
             config_version: self.node.config.version(),
+            transports: self.node.transports.clone(),
         }))
     }
 
@@ -141,11 +144,16 @@ mod tests {
                 service: "imap".into(),
                 levels: telemetry.levels.clone(),
                 config: ConfigWatch::none(),
+                transports: vec!["relay".into()],
                 stop,
             },
         );
         let mut client = NodeServiceClient::new(Channel::in_process(routes.clone(), Identity::new("control")));
-        assert_eq!(client.info(InfoRequest {}).await.unwrap().into_inner().service, "imap");
+        let info = client.info(InfoRequest {}).await.unwrap().into_inner();
+        assert_eq!(
+            (info.service.as_str(), info.transports),
+            ("imap", vec!["relay".to_owned()])
+        );
         let set = |package: &str, level: &str| SetLogLevelRequest {
             package: package.into(),
             level: level.into(),

@@ -172,6 +172,7 @@ async fn run(spec: Spec, config: Arc<Static>, config_dir: PathBuf) -> Result<()>
             service: spec.service.to_owned(),
             levels: telemetry.levels.clone(),
             config: watch,
+            transports: config.transports.keys().cloned().collect(),
             stop: stop.clone(),
         };
         serve(spec, deps, node, listener, &network, &shutdown).await
@@ -375,6 +376,7 @@ mod tests {
             service: "store".into(),
             levels: telemetry.levels.clone(),
             config: ConfigWatch::none(),
+            transports: Vec::new(),
             stop: stop.clone(),
         };
         let spec = Spec {
