@@ -45,6 +45,16 @@ pub(super) fn base_of(recipient: &str) -> Option<String> {
     recipient.parse().ok().as_ref().map(base_address)
 }
 
+fn says_no_mailbox(result: &AttemptResult) -> bool {
+    NO_MAILBOX.contains(&result.enhanced_code.as_str())
+}
+
+/// Whether others refuse a recipient for good: a host, or a domain by its DNS. What a transport that fails says does not
+/// count: that is ours, whatever its code.
+fn is_refusal(result: &AttemptResult) -> bool {
+    result.smtp_code / 100 == 5 && (!result.remote_host.is_empty() || says_no_mailbox(result))
+}
+
 fn shortened(text: &str) -> String {
     text[..text.floor_char_boundary(REASON_MAX)].to_owned()
 }
@@ -59,10 +69,7 @@ impl Queue {
         result: &AttemptResult,
         now: i64,
     ) -> Result<bool, QueueError> {
-        let code = result.smtp_code;
-        // Only what others say counts, and not about notifications.
-        let theirs = !result.remote_host.is_empty() || NO_MAILBOX_CODES.contains(&code);
-        if entry.dsn || entry.suppressed || code / 100 != 5 || !theirs {
+        if entry.dsn || entry.suppressed || !is_refusal(result) {
             return Ok(false);
         }
         let Some(base) = base_of(&entry.recipient) else {
@@ -73,7 +80,7 @@ impl Queue {
         if self.db().get(key.clone()).await?.is_some() {
             return Ok(false);
         }
-        let at_once = NO_MAILBOX.contains(&result.enhanced_code.as_str()) || NO_MAILBOX_CODES.contains(&code);
+        let at_once = says_no_mailbox(result) || NO_MAILBOX_CODES.contains(&result.smtp_code);
         if !at_once && !self.failed_before(entry).await? {
             return Ok(false);
         }
@@ -108,8 +115,7 @@ impl Queue {
             let Some(before) = retired.entry.filter(|before| before.account_id == entry.account_id) else {
                 continue;
             };
-            let hard = before.results.last().is_some_and(|result| result.smtp_code / 100 == 5);
-            if retired.success || !hard {
+            if retired.success || !before.results.last().is_some_and(is_refusal) {
                 break;
             }
             failures += 1;

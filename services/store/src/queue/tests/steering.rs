@@ -88,6 +88,10 @@ impl World {
     }
 
     async fn fail_with(&self, code: u32, enhanced: &str) {
+        self.fail_at("mx.one.example", code, enhanced).await;
+    }
+
+    async fn fail_at(&self, host: &str, code: u32, enhanced: &str) {
         let claim = self.claim("w", 1, &[]).await;
         let request = CompleteRequest {
             key: mox_rpc::key(),
@@ -96,7 +100,7 @@ impl World {
             result: Some(AttemptResult {
                 smtp_code: code,
                 enhanced_code: enhanced.into(),
-                remote_host: "mx.one.example".into(),
+                remote_host: host.into(),
                 error: "refused".into(),
                 ..Default::default()
             }),
@@ -354,6 +358,19 @@ async fn addresses_that_fail_for_good_are_not_tried_again() {
         world.advance(1);
     }
     assert_eq!(world.suppressed().await.len(), 2);
+    // Nor does what a transport of ours says, whatever its code, now or before.
+    for (code, enhanced) in [(551, "5.7.0"), (554, "5.7.0"), (556, "5.7.0")] {
+        world.send(&["ours@one.example"]).await;
+        world.fail_at("", code, enhanced).await;
+        world.advance(1);
+    }
+    world.send(&["ours@one.example"]).await;
+    world.fail_with(554, "5.7.1").await;
+    assert_eq!(world.suppressed().await.len(), 2);
+    // A domain that takes no mail says so in DNS.
+    world.send(&["anybody@null.example"]).await;
+    world.fail_at("", 556, "5.1.10").await;
+    assert_eq!(world.suppressed().await.len(), 3);
     // What only was put off does not count, nor do notifications.
     world.send(&["later@one.example"]).await;
     world.fail_with(451, "4.1.1").await;
@@ -361,7 +378,7 @@ async fn addresses_that_fail_for_good_are_not_tried_again() {
     report.mail_from.clear();
     world.try_send(&report).await.unwrap();
     world.fail_with(550, "5.1.1").await;
-    assert_eq!(world.suppressed().await.len(), 2);
+    assert_eq!(world.suppressed().await.len(), 3);
     let me = world.sender.id;
     assert!(
         world
