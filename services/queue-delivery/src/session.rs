@@ -262,8 +262,9 @@ impl Plan {
             .map(|ip| SocketAddr::new(ip, self.port))
             .collect();
         if all.is_empty() {
-            let text = format!("host {host} has addresses only of a family that is switched off");
-            return Err(Failure::ours(true, (4, 4), text));
+            // Temporary, as what is configured can be changed, and a route for later attempts may be of another mind.
+            let text = format!("host {host} has no address of a family that its transport allows");
+            return Err(Failure::ours(false, (4, 4), text));
         }
         // Both families are tried: one of them is often broken.
         let (v6, v4): (Vec<_>, Vec<_>) = all.into_iter().partition(SocketAddr::is_ipv6);
