@@ -1,5 +1,16 @@
 //! mox: the command line, and the server as a single process.
 
+/// As that of the standard library, by [`out::write`].
+macro_rules! print {
+    ($($what:tt)*) => { $crate::out::write(format_args!($($what)*)) };
+}
+
+/// As that of the standard library, by [`out::write`].
+macro_rules! println {
+    () => { $crate::out::write(format_args!("\n")) };
+    ($($what:tt)*) => { $crate::out::write(format_args!("{}\n", format_args!($($what)*))) };
+}
+
 mod admin;
 mod args;
 mod command;
@@ -8,6 +19,7 @@ mod context;
 mod control;
 mod help;
 mod launch;
+mod out;
 mod password;
 mod quickstart;
 mod report;
