@@ -6,16 +6,26 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use mox_proto::queue::v1::Lease;
+use mox_proto::queue::v1::{Lease, RenewRequest};
 use parking_lot::Mutex;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
+use tonic::{Request, Status};
 
 /// How long a lease is: what a worker that was killed delays its entries by.
 pub const LEASE: Duration = Duration::from_secs(30);
 /// How often leases are renewed. Two renewals may fail before the margin is reached.
-pub const RENEW_EVERY: Duration = Duration::from_secs(6);
+const RENEW_EVERY: Duration = Duration::from_secs(6);
+/// Leases that are renewed in one call.
+const RENEW_CHUNK: usize = 1000;
+/// How long a renewal is waited for: less than is left of the lease then.
+pub const RENEW_TIMEOUT: Duration = Duration::from_secs(5);
 /// What must be left of a lease before the end of a message is sent.
 pub const MARGIN: Duration = Duration::from_secs(12);
+
+/// [`LEASE`], as the store is asked for it.
+pub fn lease_seconds() -> u32 {
+    u32::try_from(LEASE.as_secs()).unwrap_or(u32::MAX)
+}
 
 #[derive(Debug, Clone, Copy)]
 struct Held {
@@ -39,8 +49,36 @@ impl Leases {
         );
     }
 
+    /// Renews all of them, of a worker of this name, again and again. `renew` asks the store, which answers whether each
+    /// is still held.
+    pub async fn keep<F, Answer>(&self, worker: &str, renew: F)
+    where
+        F: Fn(Request<RenewRequest>) -> Answer,
+        Answer: Future<Output = Result<Vec<bool>, Status>>,
+    {
+        loop {
+            sleep(RENEW_EVERY).await;
+            for leases in self.all().chunks(RENEW_CHUNK) {
+                let request = RenewRequest {
+                    worker: worker.to_owned(),
+                    leases: leases.to_vec(),
+                    lease_seconds: lease_seconds(),
+                };
+                let asked = Instant::now();
+                match renew(mox_rpc::with_deadline(request, RENEW_TIMEOUT)).await {
+                    Ok(held) => {
+                        for (lease, held) in leases.iter().zip(held) {
+                            self.renewed(*lease, asked, held);
+                        }
+                    }
+                    Err(status) => tracing::info!(worker, error = status.message(), "renewing leases failed"),
+                }
+            }
+        }
+    }
+
     /// Takes note of the answer to a renewal that was asked for at `asked`.
-    pub fn renewed(&self, lease: Lease, asked: Instant, held: bool) {
+    fn renewed(&self, lease: Lease, asked: Instant, held: bool) {
         let mut all = self.0.lock();
         match all.get_mut(&lease.id).filter(|known| known.attempt == lease.attempt) {
             Some(known) if held => known.until = asked + LEASE,
@@ -60,7 +98,7 @@ impl Leases {
     }
 
     /// All of them, to be renewed.
-    pub fn all(&self) -> Vec<Lease> {
+    fn all(&self) -> Vec<Lease> {
         self.0
             .lock()
             .iter()

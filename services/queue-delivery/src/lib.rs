@@ -22,6 +22,7 @@
 //! told until it is heard.
 
 mod attempt;
+mod claims;
 mod content;
 mod deliver;
 mod exchange;

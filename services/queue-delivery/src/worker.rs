@@ -8,17 +8,18 @@ use mox_config::Static;
 use mox_events::{Bus, Subject};
 use mox_proto::queue::v1::complete_request::Outcome;
 use mox_proto::queue::v1::queue_service_client::QueueServiceClient;
-use mox_proto::queue::v1::{ClaimRequest, ClaimResponse, CompleteRequest, RenewRequest};
+use mox_proto::queue::v1::{ClaimRequest, ClaimResponse, CompleteRequest};
 use mox_rpc::Channel;
 use mox_service::{Clock, ConfigWatch, Shutdown};
 use mox_spool::Budget;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, sleep, sleep_until, timeout};
 
+use crate::claims::{Claims, PAUSE, POLL, finished, look_again};
 use crate::deliver::Attempted;
 use crate::group::{Claim, Group, groups};
 use crate::lanes::Lanes;
-use crate::lease::{LEASE, Leases, RENEW_EVERY};
+use crate::lease::{Leases, RENEW_TIMEOUT, lease_seconds};
 use crate::metrics::Metrics;
 use crate::route::{self, Destination, RouteError};
 use crate::session::{Outside, Random};
@@ -34,19 +35,11 @@ const DOMAIN_MAX: u32 = 64;
 const STUCK_DELAY_MILLIS: i64 = 30_000;
 /// How often such hosts are looked for.
 const STUCK_LOOK: Duration = Duration::from_secs(2);
-/// How often the store is looked at without a reason: events may be lost.
-const POLL: Duration = Duration::from_secs(30);
-/// Between looks at a store that did not answer, or that has something for us which others take faster.
-const PAUSE: Duration = Duration::from_millis(200);
 /// What finds its lane full goes back to the queue for so long.
 const FULL_DELAY_MILLIS: i64 = 2000;
 /// After a lane was found full, so long nothing is taken, unless it empties sooner. A relay that many domains share is
 /// known only when its entries are here, so that the store can't be told to leave them where they are.
 const FULL_PAUSE: Duration = Duration::from_secs(1);
-/// Leases that are renewed in one call.
-const RENEW_CHUNK: usize = 1000;
-/// How long a renewal is waited for: less than is left of the lease then.
-const RENEW_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Takes what is due from the store, and sends it on its way. Cheap to clone.
 #[derive(Clone)]
@@ -112,7 +105,7 @@ impl Worker {
         };
         let mut due = self.0.bus.subscribe(Subject::Queue);
         let renewing = tokio::spawn(self.clone().renew());
-        let mut claiming: Option<JoinHandle<Claims>> = None;
+        let mut claiming: Option<JoinHandle<Claims<ClaimResponse>>> = None;
         let mut poll = Instant::now() + POLL;
         let mut look = tokio::time::interval(STUCK_LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -153,7 +146,7 @@ impl Worker {
     }
 
     /// What was taken and has not begun goes back; what runs is waited for.
-    async fn stop(&self, mut state: State, claiming: Option<JoinHandle<Claims>>, shutdown: &Shutdown) {
+    async fn stop(&self, mut state: State, claiming: Option<JoinHandle<Claims<ClaimResponse>>>, shutdown: &Shutdown) {
         if let Some(Ok(Ok((response, asked)))) = match claiming {
             Some(claiming) => timeout(RENEW_TIMEOUT, claiming).await.ok(),
             None => None,
@@ -225,11 +218,11 @@ impl Worker {
         }
     }
 
-    async fn claim(self, busy_domains: Vec<String>, room: usize) -> Claims {
+    async fn claim(self, busy_domains: Vec<String>, room: usize) -> Claims<ClaimResponse> {
         let request = ClaimRequest {
             worker: self.0.name.clone(),
             max: u32::try_from(room.min(CLAIM_MAX)).unwrap_or(u32::MAX),
-            lease_seconds: u32::try_from(LEASE.as_secs()).unwrap_or(u32::MAX),
+            lease_seconds: lease_seconds(),
             busy_domains,
             domain_max: DOMAIN_MAX,
         };
@@ -240,7 +233,7 @@ impl Worker {
             .map_err(Box::new)
     }
 
-    async fn claimed(&self, state: &mut State, claims: Claims, shutdown: &Shutdown) {
+    async fn claimed(&self, state: &mut State, claims: Claims<ClaimResponse>, shutdown: &Shutdown) {
         let now = self.0.clock.unix_millis();
         let (response, asked) = match claims {
             Ok(claims) => claims,
@@ -257,13 +250,7 @@ impl Worker {
         let some = !response.entries.is_empty();
         state.more = response.next_due.is_some_and(|due| due <= now);
         state.wanted |= some;
-        state.next_due = response.next_due.map(|at| {
-            if at <= now && !some {
-                now + PAUSE.as_millis() as i64
-            } else {
-                at
-            }
-        });
+        state.next_due = look_again(response.next_due, now, some);
         let config = self.0.config.current();
         let mut ready = Vec::new();
         for claim in response.entries.into_iter().filter_map(Claim::new) {
@@ -346,26 +333,11 @@ impl Worker {
 
     /// Renews all leases, again and again.
     async fn renew(self) {
-        loop {
-            sleep(RENEW_EVERY).await;
-            for leases in self.0.leases.all().chunks(RENEW_CHUNK) {
-                let request = RenewRequest {
-                    worker: self.0.name.clone(),
-                    leases: leases.to_vec(),
-                    lease_seconds: u32::try_from(LEASE.as_secs()).unwrap_or(u32::MAX),
-                };
-                let asked = Instant::now();
-                let request = mox_rpc::with_deadline(request, RENEW_TIMEOUT);
-                match self.0.store.clone().renew(request).await {
-                    Ok(answer) => {
-                        for (lease, held) in leases.iter().zip(answer.into_inner().held) {
-                            self.0.leases.renewed(*lease, asked, held);
-                        }
-                    }
-                    Err(status) => tracing::info!(error = status.message(), "renewing leases failed"),
-                }
-            }
-        }
+        let renew = |request| {
+            let mut store = self.0.store.clone();
+            async move { Ok(store.renew(request).await?.into_inner().held) }
+        };
+        self.0.leases.keep(&self.0.name, renew).await;
     }
 }
 
@@ -380,17 +352,4 @@ fn suppressed() -> Verdict {
                 by hand; the message was not sent";
     // RFC 3463 §3.8: delivery not authorized.
     Verdict::Failed(Failure::ours(true, (7, 1), text))
-}
-
-type Claims = Result<(ClaimResponse, Instant), Box<tonic::Status>>;
-
-/// The result of a claim that is being made; never, if none is.
-async fn finished(claiming: &mut Option<JoinHandle<Claims>>) -> Option<Claims> {
-    let Some(task) = claiming else {
-        return std::future::pending().await;
-    };
-    let claims = task.await;
-    *claiming = None;
-    // A claim that ended unexpectedly is as one that failed.
-    Some(claims.unwrap_or_else(|e| Err(Box::new(tonic::Status::internal(e.to_string())))))
 }

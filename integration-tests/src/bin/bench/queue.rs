@@ -1,6 +1,7 @@
 //! `mox-bench queue`: messages that wait in the queue go to a host that takes everything, beside Postfix with the same
 //! host; and what a queue of very many entries costs.
 
+use std::net::SocketAddr;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -43,14 +44,17 @@ fn wait_for(sink: &Sink, count: usize) -> Result<()> {
     Ok(())
 }
 
-/// Messages delivered a second, from when they are let go.
-fn ours(count: usize) -> Result<f64> {
-    let sink = Sink::start(free_ip(), false)?;
-    let mox = prepared(&sink)?;
+/// Messages delivered a second: they are submitted, `from` whom, to a host that holds them, and then let go.
+fn rate(
+    sink: &Sink,
+    count: usize,
+    (address, login, from): (SocketAddr, bool, &str),
+    let_go: impl FnOnce() -> Result<()>,
+) -> Result<f64> {
     let messages = Messages {
-        address: mox.submission(),
-        login: true,
-        from: USER,
+        address,
+        login,
+        from,
         count,
         recipients: 1,
         size: SIZE,
@@ -60,9 +64,18 @@ fn ours(count: usize) -> Result<f64> {
     ensure!(sink.count() == 0, "messages were not held");
     rustix::fs::sync();
     let begin = Instant::now();
-    mox.command(&["queue", "unhold"])?;
-    wait_for(&sink, count)?;
-    let rate = count as f64 / begin.elapsed().as_secs_f64();
+    let_go()?;
+    wait_for(sink, count)?;
+    Ok(count as f64 / begin.elapsed().as_secs_f64())
+}
+
+/// Ours, with nothing left in the queue.
+fn ours(count: usize) -> Result<f64> {
+    let sink = Sink::start(free_ip(), false)?;
+    let mox = prepared(&sink)?;
+    let rate = rate(&sink, count, (mox.submission(), true, USER), || {
+        mox.command(&["queue", "unhold"]).map(drop)
+    })?;
     wait::until("an empty queue", DEADLINE, || {
         Ok((mox.command(&["queue", "list", "-n", "1"])?.lines().count() == 1).then_some(()))
     })?;
@@ -74,22 +87,7 @@ fn ours(count: usize) -> Result<f64> {
 fn theirs(count: usize) -> Result<f64> {
     let sink = Sink::start(free_ip(), false)?;
     let postfix = Postfix::start_relay(sink.address())?;
-    let messages = Messages {
-        address: postfix.address(),
-        login: false,
-        from: SENDER,
-        count,
-        recipients: 1,
-        size: SIZE,
-        connections: CONNECTIONS,
-    };
-    messages.submit(|n| format!("u{n}-x@d{}.example", n % 10))?;
-    ensure!(sink.count() == 0, "messages were not held");
-    rustix::fs::sync();
-    let begin = Instant::now();
-    postfix.release()?;
-    wait_for(&sink, count)?;
-    Ok(count as f64 / begin.elapsed().as_secs_f64())
+    rate(&sink, count, (postfix.address(), false, SENDER), || postfix.release())
 }
 
 /// Delivers so many messages, beside Postfix unless that is not wanted.

@@ -10,7 +10,7 @@ use mox_proto::hook::v1::hook_service_client::HookServiceClient;
 use mox_proto::hook::v1::{
     ClaimHooksRequest, ClaimHooksResponse, ClaimedHook, CompleteHookRequest, Hook, HookSource, ReadPayloadRequest,
 };
-use mox_proto::queue::v1::{Lease, RenewRequest};
+use mox_proto::queue::v1::Lease;
 use mox_rpc::Channel;
 use mox_service::{Clock, ConfigWatch, Shutdown};
 use tokio::sync::Semaphore;
@@ -22,8 +22,9 @@ use super::client::{Answer, Client, Post};
 use super::metrics::HookMetrics;
 use super::outcome::{self, Made, SETTLE_DELAY, Where};
 use super::target::{Receiver, Target};
+use crate::claims::{Claims, PAUSE, POLL, finished, look_again};
 use crate::lanes::{Lanes, Waiting};
-use crate::lease::{LEASE, Leases, RENEW_EVERY};
+use crate::lease::{Leases, RENEW_TIMEOUT, lease_seconds};
 use crate::session::Random;
 
 /// Calls of this process at once.
@@ -32,20 +33,12 @@ const SESSIONS_MAX: usize = 1000;
 const HAND_MAX: usize = 2000;
 /// Webhooks that are asked for at once.
 const CLAIM_MAX: usize = 100;
-/// How often the store is looked at without a reason: events may be lost.
-const POLL: Duration = Duration::from_secs(30);
-/// Between looks at a store that did not answer, or that has something for us which others take faster.
-const PAUSE: Duration = Duration::from_millis(200);
 /// What finds its lane full goes back to the queue for so long.
 const FULL_DELAY: Duration = Duration::from_secs(2);
 /// How often receivers are looked for that do not answer.
 const STUCK_LOOK: Duration = Duration::from_secs(5);
 /// What waits for them goes back to the queue for so long.
 const STUCK_DELAY: Duration = Duration::from_secs(15);
-/// Leases that are renewed in one call.
-const RENEW_CHUNK: usize = 1000;
-/// How long a renewal is waited for: less than is left of the lease then.
-const RENEW_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an outcome is told to a store that does not answer: afterwards the lease is gone.
 const TELL: Duration = Duration::from_secs(25);
 /// What is posted, and in memory, at once: so many units, each of [`UNIT`] octets.
@@ -111,8 +104,6 @@ impl Waiting for Call {
     }
 }
 
-type Claims = Result<(ClaimHooksResponse, Instant), Box<Status>>;
-
 /// What the loop has at hand.
 struct State {
     lanes: Lanes<Call>,
@@ -149,7 +140,7 @@ impl Caller {
         };
         let mut due = self.inner().bus.subscribe(Subject::Hooks);
         let renewing = tokio::spawn(self.clone().renew());
-        let mut claiming: Option<JoinHandle<Claims>> = None;
+        let mut claiming: Option<JoinHandle<Claims<ClaimHooksResponse>>> = None;
         let mut poll = Instant::now() + POLL;
         let mut look = tokio::time::interval(STUCK_LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -200,7 +191,12 @@ impl Caller {
     }
 
     /// What was taken and has not begun goes back; what runs is waited for.
-    async fn stop(&self, mut state: State, claiming: Option<JoinHandle<Claims>>, shutdown: &Shutdown) {
+    async fn stop(
+        &self,
+        mut state: State,
+        claiming: Option<JoinHandle<Claims<ClaimHooksResponse>>>,
+        shutdown: &Shutdown,
+    ) {
         let mut rest: Vec<Call> = state.lanes.drain();
         if let Some(claiming) = claiming
             && let Ok(Ok(Ok((response, _)))) = timeout(RENEW_TIMEOUT, claiming).await
@@ -216,11 +212,11 @@ impl Caller {
         }
     }
 
-    async fn claim(self, busy: Vec<(Bytes, bool)>, room: usize) -> Claims {
+    async fn claim(self, busy: Vec<(Bytes, bool)>, room: usize) -> Claims<ClaimHooksResponse> {
         let request = ClaimHooksRequest {
             worker: self.inner().name.clone(),
             max: u32::try_from(room.min(CLAIM_MAX)).unwrap_or(u32::MAX),
-            lease_seconds: u32::try_from(LEASE.as_secs()).unwrap_or(u32::MAX),
+            lease_seconds: lease_seconds(),
             busy: busy
                 .into_iter()
                 .map(|(account_id, incoming)| HookSource { account_id, incoming })
@@ -233,7 +229,7 @@ impl Caller {
             .map_err(Box::new)
     }
 
-    async fn claimed(&self, state: &mut State, claims: Claims) {
+    async fn claimed(&self, state: &mut State, claims: Claims<ClaimHooksResponse>) {
         let now = self.inner().clock.unix_millis();
         let (response, asked) = match claims {
             Ok(claims) => claims,
@@ -250,10 +246,7 @@ impl Caller {
         let some = !response.hooks.is_empty();
         state.more = response.next_due.is_some_and(|due| due <= now) || !state.lanes.busy().is_empty();
         state.wanted |= some;
-        let pause = i64::try_from(PAUSE.as_millis()).unwrap_or(i64::MAX);
-        state.next_due = response
-            .next_due
-            .map(|at| if at <= now && !some { now + pause } else { at });
+        state.next_due = look_again(response.next_due, now, some);
         for call in response.hooks.into_iter().filter_map(Call::new) {
             self.0.leases.add(call.lease, asked);
             let receiver = Receiver::of(&call.hook.url);
@@ -442,26 +435,12 @@ impl Caller {
 
     /// Renews all leases, again and again.
     async fn renew(self) {
-        loop {
-            sleep(RENEW_EVERY).await;
-            for leases in self.0.leases.all().chunks(RENEW_CHUNK) {
-                let request = RenewRequest {
-                    worker: self.inner().name.clone(),
-                    leases: leases.to_vec(),
-                    lease_seconds: u32::try_from(LEASE.as_secs()).unwrap_or(u32::MAX),
-                };
-                let asked = Instant::now();
-                let request = mox_rpc::with_deadline(request, RENEW_TIMEOUT);
-                match self.inner().store.clone().renew(request).await {
-                    Ok(answer) => {
-                        for (lease, held) in leases.iter().zip(answer.into_inner().held) {
-                            self.0.leases.renewed(*lease, asked, held);
-                        }
-                    }
-                    Err(status) => tracing::info!(error = status.message(), "renewing leases of webhooks failed"),
-                }
-            }
-        }
+        let inner = self.inner();
+        let renew = |request| {
+            let mut store = inner.store.clone();
+            async move { Ok(store.renew(request).await?.into_inner().held) }
+        };
+        self.0.leases.keep(&inner.name, renew).await;
     }
 }
 
@@ -469,15 +448,4 @@ impl Caller {
 fn payload_size(hook: &Hook) -> usize {
     let content = usize::try_from(hook.content_size).unwrap_or(PAYLOAD_MAX);
     content.min(PAYLOAD_USUAL)
-}
-
-/// The result of a claim that is being made; never, if none is.
-async fn finished(claiming: &mut Option<JoinHandle<Claims>>) -> Option<Claims> {
-    let Some(task) = claiming else {
-        return std::future::pending().await;
-    };
-    let claims = task.await;
-    *claiming = None;
-    // A claim that ended unexpectedly is as one that failed.
-    Some(claims.unwrap_or_else(|e| Err(Box::new(Status::internal(e.to_string())))))
 }

@@ -5,15 +5,16 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use mox_proto::hook::v1::{ClaimHooksRequest, ClaimHooksResponse, ClaimedHook, HookRecord};
-use mox_proto::queue::v1::RenewRequest;
+use mox_proto::queue::v1::{Lease, RenewRequest};
 use mox_types::AccountId;
 use prost::Message as _;
 
 use super::record::{self, Stored};
 use super::{ATTEMPTS, Hooks, payload};
-use crate::engine::{Commit, EngineError, Limit, Order, Snapshot};
+use crate::engine::{Commit, Engine, EngineError, Limit, Order, Snapshot};
 use crate::keys::{self, HookSource};
 use crate::queue::QueueError;
+use crate::queue::lease::{self, CONTENDED_MILLIS, Leased, check_worker, lease_millis};
 
 /// Most webhooks of an answer.
 const CLAIM_MAX: usize = 256;
@@ -25,12 +26,6 @@ const CLAIM_BYTES: usize = 1 << 20;
 const BUSY_MAX: usize = 4096;
 /// Sources that one claim looks at: some 50 ms. A next one goes on from there.
 const SOURCES_MAX: usize = 5000;
-/// Shorter leases would end while their claim is answered; longer ones would keep what a lost worker held.
-const LEASE_SECONDS: Range<u32> = 5..3601;
-/// Leases that are renewed at once.
-const RENEW_MAX: usize = 1024;
-/// When to look again if others were always faster.
-const CONTENDED_MILLIS: i64 = 50;
 
 /// What a claim collects.
 #[derive(Default)]
@@ -54,26 +49,13 @@ impl Taking {
     }
 }
 
-fn lease_millis(seconds: u32) -> i64 {
-    i64::from(seconds.clamp(LEASE_SECONDS.start, LEASE_SECONDS.end - 1)) * 1000
-}
-
-fn worker_name(worker: &str) -> Result<(), QueueError> {
-    match worker.len() {
-        1..=128 => Ok(()),
-        _ => Err(QueueError::Invalid(
-            "the name of a worker must have 1 to 128 octets".into(),
-        )),
-    }
-}
-
 impl Hooks {
     /// Leases webhooks that are due to a worker.
     ///
     /// # Errors
     /// If the request makes no sense, or the engine fails.
     pub async fn claim(&self, request: &ClaimHooksRequest) -> Result<ClaimHooksResponse, QueueError> {
-        worker_name(&request.worker)?;
+        check_worker(&request.worker)?;
         if request.busy.len() > BUSY_MAX {
             return Err(QueueError::Invalid(format!("at most {BUSY_MAX} busy sources")));
         }
@@ -122,39 +104,25 @@ impl Hooks {
     /// # Errors
     /// If the request makes no sense, or the engine fails.
     pub async fn renew(&self, request: &RenewRequest) -> Result<Vec<bool>, QueueError> {
-        worker_name(&request.worker)?;
-        if request.leases.len() > RENEW_MAX {
-            return Err(QueueError::Invalid(format!(
-                "at most {RENEW_MAX} leases are renewed at once"
-            )));
-        }
-        let ids: Vec<u64> = request.leases.iter().map(|lease| lease.id).collect();
-        for _ in 0..ATTEMPTS {
-            let due = self.now() + lease_millis(request.lease_seconds);
-            let mut commit = Commit::new();
-            let mut held = Vec::with_capacity(ids.len());
-            for (lease, stored) in request.leases.iter().zip(record::load(self.db().as_ref(), &ids).await?) {
-                let ours = |s: &Stored| s.record.attempt == lease.attempt && s.record.worker == request.worker;
-                let stored = stored.filter(ours);
-                if let Some(stored) = &stored {
-                    let record = HookRecord {
-                        due,
-                        ..stored.record.clone()
-                    };
-                    record::update(&mut commit, stored, &record)?;
-                }
-                held.push(stored.is_some());
-            }
-            if commit.operations.is_empty() {
-                return Ok(held);
-            }
-            match self.db().commit(commit).await {
-                Ok(_) => return Ok(held),
-                Err(EngineError::Conflict { .. }) => {}
-                Err(e) => return Err(e.into()),
-            }
-        }
-        Err(QueueError::Contended)
+        lease::renew::<Stored>(self.db(), &self.0.now, request).await
+    }
+}
+
+impl Leased for Stored {
+    async fn load(db: &dyn Engine, ids: &[u64]) -> Result<Vec<Option<Self>>, QueueError> {
+        record::load(db, ids).await
+    }
+
+    fn is_held(&self, lease: &Lease, worker: &str) -> bool {
+        self.record.attempt == lease.attempt && self.record.worker == worker
+    }
+
+    fn extend(&self, commit: &mut Commit, due: i64) -> Result<(), QueueError> {
+        let record = HookRecord {
+            due,
+            ..self.record.clone()
+        };
+        record::update(commit, self, &record)
     }
 }
 

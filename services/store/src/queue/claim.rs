@@ -3,13 +3,14 @@
 use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
-use mox_proto::queue::v1::{ClaimRequest, ClaimResponse, Claimed, RenewRequest};
+use mox_proto::queue::v1::{ClaimRequest, ClaimResponse, Claimed, Lease, RenewRequest};
 use mox_proto::record::v1::QueueState;
 use prost::Message;
 
+use super::lease::{self, CONTENDED_MILLIS, Leased, check_worker, lease_millis};
 use super::record::{self, Stored};
 use super::{ATTEMPTS, Queue, QueueError};
-use crate::engine::{Commit, EngineError, Limit, Order, Snapshot};
+use crate::engine::{Commit, Engine, EngineError, Limit, Order, Snapshot};
 use crate::keys;
 
 /// Most entries of an answer.
@@ -25,14 +26,6 @@ const TICKETS_PAGE: usize = 512;
 /// Pages of tickets that are read for one claim. Those of unwanted domains are merged, one page a claim at least, so a
 /// next claim gets further.
 const TICKETS_PAGES: usize = 16;
-/// Shorter leases would end while their claim is answered.
-const LEASE_MIN_SECONDS: u32 = 5;
-/// Longer ones would keep what a lost worker held.
-const LEASE_MAX_SECONDS: u32 = 3600;
-/// Leases that are renewed at once.
-const RENEW_MAX: usize = 1024;
-/// When to look again if others were always faster.
-const CONTENDED_MILLIS: i64 = 50;
 
 /// A ticket that was read.
 struct Ticket {
@@ -50,26 +43,13 @@ struct Taking {
     next: Option<i64>,
 }
 
-fn lease_millis(seconds: u32) -> i64 {
-    i64::from(seconds.clamp(LEASE_MIN_SECONDS, LEASE_MAX_SECONDS)) * 1000
-}
-
-fn worker_name(worker: &str) -> Result<(), QueueError> {
-    match worker.len() {
-        1..=128 => Ok(()),
-        _ => Err(QueueError::Invalid(
-            "the name of a worker must have 1 to 128 octets".into(),
-        )),
-    }
-}
-
 impl Queue {
     /// Leases entries that are due to a worker.
     ///
     /// # Errors
     /// If the request makes no sense, or the engine fails.
     pub async fn claim(&self, request: &ClaimRequest) -> Result<ClaimResponse, QueueError> {
-        worker_name(&request.worker)?;
+        check_worker(&request.worker)?;
         if request.busy_domains.len() > BUSY_MAX {
             return Err(QueueError::Invalid(format!("at most {BUSY_MAX} busy domains")));
         }
@@ -104,41 +84,26 @@ impl Queue {
     /// # Errors
     /// If the request makes no sense, or the engine fails.
     pub async fn renew(&self, request: &RenewRequest) -> Result<Vec<bool>, QueueError> {
-        worker_name(&request.worker)?;
-        if request.leases.len() > RENEW_MAX {
-            return Err(QueueError::Invalid(format!(
-                "at most {RENEW_MAX} leases are renewed at once"
-            )));
-        }
-        let ids: Vec<u64> = request.leases.iter().map(|lease| lease.id).collect();
-        for _ in 0..ATTEMPTS {
-            let due = self.now() + lease_millis(request.lease_seconds);
-            let mut commit = Commit::new();
-            let mut held = Vec::with_capacity(ids.len());
-            for (lease, stored) in request.leases.iter().zip(record::load(self.db().as_ref(), &ids).await?) {
-                let stored = stored.filter(|s| s.state.attempt == lease.attempt && s.state.worker == request.worker);
-                if let Some(stored) = &stored {
-                    record::update_state(
-                        &mut commit,
-                        stored,
-                        &QueueState {
-                            due,
-                            ..stored.state.clone()
-                        },
-                    );
-                }
-                held.push(stored.is_some());
-            }
-            if commit.operations.is_empty() {
-                return Ok(held);
-            }
-            match self.db().commit(commit).await {
-                Ok(_) => return Ok(held),
-                Err(EngineError::Conflict { .. }) => {}
-                Err(e) => return Err(e.into()),
-            }
-        }
-        Err(QueueError::Contended)
+        lease::renew::<Stored>(self.db(), &self.0.now, request).await
+    }
+}
+
+impl Leased for Stored {
+    async fn load(db: &dyn Engine, ids: &[u64]) -> Result<Vec<Option<Self>>, QueueError> {
+        record::load(db, ids).await
+    }
+
+    fn is_held(&self, lease: &Lease, worker: &str) -> bool {
+        self.state.attempt == lease.attempt && self.state.worker == worker
+    }
+
+    fn extend(&self, commit: &mut Commit, due: i64) -> Result<(), QueueError> {
+        let state = QueueState {
+            due,
+            ..self.state.clone()
+        };
+        record::update_state(commit, self, &state);
+        Ok(())
     }
 }
 

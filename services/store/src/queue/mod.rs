@@ -28,6 +28,7 @@ mod fromid;
 mod hold;
 pub(crate) mod ids;
 mod index;
+pub(crate) mod lease;
 mod limits;
 mod list;
 mod notices;
