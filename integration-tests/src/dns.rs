@@ -1,7 +1,7 @@
 //! A DNS server for one system: a few records, on loopback, over UDP.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -12,6 +12,7 @@ const TYPE_A: u16 = 1;
 const TYPE_PTR: u16 = 12;
 const TYPE_MX: u16 = 15;
 const TYPE_TXT: u16 = 16;
+const TYPE_AAAA: u16 = 28;
 /// Seconds that answers may be kept.
 const TTL: u32 = 3600;
 /// Names that are not answered for.
@@ -30,7 +31,7 @@ pub struct Dns {
 type Zone = HashMap<(String, u16), Vec<Vec<u8>>>;
 
 impl Dns {
-    /// Serves records, one a line: name, type (A, PTR, MX, TXT), data. MX has a preference and a name; TXT is the rest of
+    /// Serves records, one a line: name, type (A, AAAA, PTR, MX, TXT), data. MX has a preference and a name; TXT is the rest of
     /// the line. Of other names it says that they are not there. What ends in "silent.example" it never answers.
     ///
     /// # Errors
@@ -87,6 +88,7 @@ fn record(line: &str) -> Result<(String, u16, Vec<u8>)> {
     let data = data.trim();
     let (of_type, data) = match of_type {
         "A" => (TYPE_A, data.parse::<Ipv4Addr>()?.octets().to_vec()),
+        "AAAA" => (TYPE_AAAA, data.parse::<Ipv6Addr>()?.octets().to_vec()),
         "PTR" => (TYPE_PTR, encoded(data)),
         "MX" => {
             let (preference, host) = data.split_once(' ').context("MX has a preference and a name")?;

@@ -1,4 +1,4 @@
-//! A mail host that takes everything and counts: where a queue delivers to in scenarios and measurements.
+//! A mail host that takes everything, but for mailboxes that it says are gone, and counts: where a queue delivers to in scenarios and measurements.
 
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
@@ -7,6 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+
+/// What begins so has no mailbox, if it is remembered what is taken.
+const GONE: &str = "gone";
 
 /// A message that was taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -140,10 +143,15 @@ fn serve(stream: &TcpStream, state: &State) -> io::Result<()> {
                 if state.keep {
                     let text = String::from_utf8_lossy(&line);
                     let address = text.split(['<', '>']).nth(1).unwrap_or_default();
+                    if address.starts_with(GONE) {
+                        output.write_all(b"550 5.1.1 no such mailbox\r\n")?;
+                        continue;
+                    }
                     recipients.push(address.to_owned());
                 }
                 output.write_all(b"250 2.1.5 ok\r\n")?;
             }
+            b"DATA" if state.keep && recipients.is_empty() => output.write_all(b"554 5.5.1 for nobody\r\n")?,
             b"DATA" => {
                 output.write_all(b"354 go on\r\n")?;
                 output.flush()?;
