@@ -2,6 +2,51 @@
 
 use std::io::IsTerminal;
 
+use serde_json::Value;
+
+/// A list that is printed as it comes, so that it may be longer than memory: JSON objects, or lines with tabs. A terminal
+/// gets a table at its end.
+pub struct Listing {
+    json: bool,
+    /// None: it is not for a terminal.
+    table: Option<Table>,
+}
+
+impl Listing {
+    /// Begins one, with titles unless it is of JSON objects.
+    pub fn new(json: bool, titles: &[&str]) -> Self {
+        let table = Table::new(titles);
+        let aligned = !json && std::io::stdout().is_terminal();
+        if !json && !aligned {
+            print!("{}", table.plain());
+        }
+        Self {
+            json,
+            table: aligned.then_some(table),
+        }
+    }
+
+    /// Adds what is one object, or one row.
+    pub fn add(&mut self, object: impl FnOnce() -> Value, row: impl FnOnce() -> Vec<String>) {
+        match &mut self.table {
+            _ if self.json => println!("{}", object()),
+            Some(table) => table.row(row()),
+            None => {
+                let mut one = Table { rows: Vec::new() };
+                one.row(row());
+                print!("{}", one.plain());
+            }
+        }
+    }
+
+    /// After the last.
+    pub fn end(self) {
+        if let Some(table) = self.table {
+            table.print();
+        }
+    }
+}
+
 /// Rows under a line of titles.
 pub struct Table {
     rows: Vec<Vec<String>>,

@@ -113,7 +113,8 @@ pub const ADD: Command = Command {
 
 fn add(context: &Context, matches: &ArgMatches) -> Result<ExitCode> {
     let (address, addresses) = (text(matches, "alias").to_owned(), given(matches));
-    let said = format!("alias {address} added, with {} addresses", addresses.len());
+    let plural = if addresses.len() == 1 { "" } else { "es" };
+    let said = format!("alias {address} added, with {} address{plural}", addresses.len());
     let request = Alias {
         address,
         addresses,

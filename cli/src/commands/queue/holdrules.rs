@@ -11,7 +11,7 @@ use super::{filter, or_dash};
 use crate::command::{Command, flag, option, parameter, text};
 use crate::context::Context;
 use crate::control;
-use crate::table::Table;
+use crate::table::Listing;
 
 pub const LIST: Command = Command {
     words: &["queue", "holdrules", "list"],
@@ -64,22 +64,20 @@ fn list(context: &Context, matches: &ArgMatches) -> Result<ExitCode> {
             .into_inner()
             .rules)
     })?;
-    if matches.get_flag("json") {
-        for rule in &rules {
-            println!("{}", as_json(rule));
-        }
-        return Ok(ExitCode::SUCCESS);
-    }
-    let mut table = Table::new(&["ID", "ACCOUNT", "SENDER DOMAIN", "RECIPIENT DOMAIN"]);
+    let titles = ["ID", "ACCOUNT", "SENDER DOMAIN", "RECIPIENT DOMAIN"];
+    let mut listing = Listing::new(matches.get_flag("json"), &titles);
     for rule in &rules {
-        table.row(vec![
-            rule.id.to_string(),
-            or_dash(&rule.account),
-            or_dash(&rule.sender_domain),
-            or_dash(&rule.recipient_domain),
-        ]);
+        let row = || {
+            vec![
+                rule.id.to_string(),
+                or_dash(&rule.account),
+                or_dash(&rule.sender_domain),
+                or_dash(&rule.recipient_domain),
+            ]
+        };
+        listing.add(|| as_json(rule), row);
     }
-    table.print();
+    listing.end();
     Ok(ExitCode::SUCCESS)
 }
 

@@ -12,7 +12,7 @@ use super::{filter, moment, or_dash};
 use crate::command::{Command, flag, option, text};
 use crate::context::Context;
 use crate::control;
-use crate::table::Table;
+use crate::table::Listing;
 
 pub const LIST: Command = Command {
     words: &["queue", "list"],
@@ -48,69 +48,72 @@ fn sort(matches: &ArgMatches) -> Result<Sort> {
 
 fn list(context: &Context, matches: &ArgMatches) -> Result<ExitCode> {
     let (filter, sort) = (filter::read(matches, filter::now()?)?, sort(matches)?);
-    let entries = control::call(context, |mut client| async move {
-        let max = filter.max as usize;
+    let json = matches.get_flag("json");
+    control::call(context, |mut client| async move {
+        let most = match filter.max {
+            0 => usize::MAX,
+            max => max as usize,
+        };
         let mut request = ListQueueRequest {
             filter: Some(filter),
             sort: Some(sort),
             page_token: String::new(),
         };
-        let mut entries: Vec<Entry> = Vec::new();
+        // What can't be had is told alone.
+        let mut page = client.list_queue(request.clone()).await?.into_inner();
+        let mut listing = Listing::new(json, &TITLES);
+        let mut count = 0;
         loop {
-            let page = client.list_queue(request.clone()).await?.into_inner();
-            entries.extend(page.entries);
-            if page.next_page_token.is_empty() || (max > 0 && entries.len() >= max) {
+            for entry in page.entries.iter().take(most - count) {
+                listing.add(|| as_json(entry), || as_row(entry));
+                count += 1;
+            }
+            if page.next_page_token.is_empty() || count == most {
                 break;
             }
             request.page_token = page.next_page_token;
+            page = client.list_queue(request.clone()).await?.into_inner();
         }
-        if max > 0 {
-            entries.truncate(max);
-        }
-        Ok(entries)
+        listing.end();
+        Ok(())
     })?;
-    if matches.get_flag("json") {
-        for entry in &entries {
-            println!("{}", as_json(entry));
-        }
-        return Ok(ExitCode::SUCCESS);
-    }
-    let mut table = Table::new(&[
-        "ID",
-        "QUEUED",
-        "ACCOUNT",
-        "FROM",
-        "TO",
-        "SIZE",
-        "ATTEMPTS",
-        "HOLD",
-        "NEXT",
-        "LAST",
-        "TRANSPORT",
-        "ERROR",
-    ]);
-    for entry in &entries {
-        table.row(vec![
-            entry.id.to_string(),
-            moment(entry.queued),
-            entry.account.clone(),
-            entry.mail_from.clone(),
-            entry.recipient.clone(),
-            entry.size.to_string(),
-            entry.attempts.to_string(),
-            if entry.hold { "yes" } else { "no" }.to_owned(),
-            moment(entry.next_attempt),
-            if entry.last_attempt == 0 {
-                "-".to_owned()
-            } else {
-                moment(entry.last_attempt)
-            },
-            or_dash(&entry.transport),
-            entry.results.last().map_or("", |r| r.error.as_str()).to_owned(),
-        ]);
-    }
-    table.print();
     Ok(ExitCode::SUCCESS)
+}
+
+const TITLES: [&str; 12] = [
+    "ID",
+    "QUEUED",
+    "ACCOUNT",
+    "FROM",
+    "TO",
+    "SIZE",
+    "ATTEMPTS",
+    "HOLD",
+    "NEXT",
+    "LAST",
+    "TRANSPORT",
+    "ERROR",
+];
+
+fn as_row(entry: &Entry) -> Vec<String> {
+    vec![
+        entry.id.to_string(),
+        moment(entry.queued),
+        entry.account.clone(),
+        entry.mail_from.clone(),
+        entry.recipient.clone(),
+        entry.size.to_string(),
+        entry.attempts.to_string(),
+        if entry.hold { "yes" } else { "no" }.to_owned(),
+        moment(entry.next_attempt),
+        if entry.last_attempt == 0 {
+            "-".to_owned()
+        } else {
+            moment(entry.last_attempt)
+        },
+        or_dash(&entry.transport),
+        entry.results.last().map_or("", |r| r.error.as_str()).to_owned(),
+    ]
 }
 
 /// An entry as a JSON object.

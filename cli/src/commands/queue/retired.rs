@@ -12,7 +12,7 @@ use super::{filter, moment};
 use crate::command::{Command, flag, option, parameter, text};
 use crate::context::Context;
 use crate::control;
-use crate::table::Table;
+use crate::table::Listing;
 
 pub const LIST: Command = Command {
     words: &["queue", "retired", "list"],
@@ -89,44 +89,48 @@ fn request(matches: &ArgMatches, now: i64) -> Result<ListRetiredRequest> {
 
 fn list(context: &Context, matches: &ArgMatches) -> Result<ExitCode> {
     let mut request = request(matches, filter::now()?)?;
-    let all = control::call_queue(context, |mut client| async move {
-        let mut all = Vec::new();
+    let json = matches.get_flag("json");
+    control::call_queue(context, |mut client| async move {
+        let mut page = client.list_retired(request.clone()).await?.into_inner();
+        let mut listing = Listing::new(json, &TITLES);
         loop {
-            let page = client.list_retired(request.clone()).await?.into_inner();
-            all.extend(page.retired);
+            for retired in &page.retired {
+                listing.add(|| as_json(retired), || as_row(retired));
+            }
             if page.next_page_token.is_empty() {
-                return Ok(all);
+                break;
             }
             request.page_token = page.next_page_token;
+            page = client.list_retired(request.clone()).await?.into_inner();
         }
+        listing.end();
+        Ok(())
     })?;
-    if matches.get_flag("json") {
-        for retired in &all {
-            println!("{}", as_json(retired));
-        }
-        return Ok(ExitCode::SUCCESS);
-    }
-    let mut table = Table::new(&[
-        "ID", "QUEUED", "LAST", "ACCOUNT", "FROM", "TO", "SIZE", "ATTEMPTS", "OUTCOME", "ERROR",
-    ]);
-    for retired in &all {
-        let entry = retired.entry.clone().unwrap_or_default();
-        let last = entry.results.last();
-        table.row(vec![
-            entry.id.to_string(),
-            moment(entry.queued),
-            moment(retired.last_activity),
-            entry.account,
-            entry.mail_from,
-            entry.recipient,
-            entry.size.to_string(),
-            entry.attempts.to_string(),
-            outcome(retired.reason()).to_owned(),
-            last.map_or("", |result| result.error.as_str()).to_owned(),
-        ]);
-    }
-    table.print();
     Ok(ExitCode::SUCCESS)
+}
+
+const TITLES: [&str; 10] = [
+    "ID", "QUEUED", "LAST", "ACCOUNT", "FROM", "TO", "SIZE", "ATTEMPTS", "OUTCOME", "ERROR",
+];
+
+fn as_row(retired: &Retired) -> Vec<String> {
+    let entry = retired.entry.clone().unwrap_or_default();
+    vec![
+        entry.id.to_string(),
+        moment(entry.queued),
+        moment(retired.last_activity),
+        entry.account,
+        entry.mail_from,
+        entry.recipient,
+        entry.size.to_string(),
+        entry.attempts.to_string(),
+        outcome(retired.reason()).to_owned(),
+        entry
+            .results
+            .last()
+            .map_or("", |result| result.error.as_str())
+            .to_owned(),
+    ]
 }
 
 fn print(context: &Context, matches: &ArgMatches) -> Result<ExitCode> {

@@ -11,7 +11,7 @@ use super::moment;
 use crate::command::{Command, flag, option, parameter, text};
 use crate::context::Context;
 use crate::control;
-use crate::table::Table;
+use crate::table::Listing;
 
 pub const LIST: Command = Command {
     words: &["queue", "suppress", "list"],
@@ -104,28 +104,27 @@ fn show(context: &Context, matches: &ArgMatches, address: &str) -> Result<ExitCo
     } else {
         ExitCode::SUCCESS
     };
-    if matches.get_flag("json") {
-        for suppression in &all {
-            println!("{}", as_json(suppression));
-        }
-        return Ok(code);
-    }
-    if all.is_empty() && !address.is_empty() {
+    let json = matches.get_flag("json");
+    if all.is_empty() && !address.is_empty() && !json {
         eprintln!("not on a suppression list: {address}");
         return Ok(code);
     }
-    let mut table = Table::new(&["ACCOUNT", "BASE ADDRESS", "ADDRESS", "SINCE", "BY", "REASON"]);
+    let titles = ["ACCOUNT", "BASE ADDRESS", "ADDRESS", "SINCE", "BY", "REASON"];
+    let mut listing = Listing::new(json, &titles);
     for suppression in &all {
-        table.row(vec![
-            suppression.account.clone(),
-            suppression.base_address.clone(),
-            suppression.address.clone(),
-            moment(suppression.created),
-            if suppression.manual { "hand" } else { "failure" }.to_owned(),
-            suppression.reason.clone(),
-        ]);
+        let row = || {
+            vec![
+                suppression.account.clone(),
+                suppression.base_address.clone(),
+                suppression.address.clone(),
+                moment(suppression.created),
+                if suppression.manual { "hand" } else { "failure" }.to_owned(),
+                suppression.reason.clone(),
+            ]
+        };
+        listing.add(|| as_json(suppression), row);
     }
-    table.print();
+    listing.end();
     Ok(code)
 }
 

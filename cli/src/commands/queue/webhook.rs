@@ -19,7 +19,7 @@ use super::{moment, or_dash};
 use crate::command::{Command, flag, option, parameter, text};
 use crate::context::Context;
 use crate::control;
-use crate::table::Table;
+use crate::table::Listing;
 
 pub const LIST: Command = Command {
     words: &["queue", "webhook", "list"],
@@ -201,38 +201,24 @@ fn list(context: &Context, matches: &ArgMatches) -> Result<ExitCode> {
         }),
         page_token: String::new(),
     };
-    let hooks = control::call_hooks(context, |mut client| async move {
+    let json = matches.get_flag("json");
+    control::call_hooks(context, |mut client| async move {
         let mut request = request;
-        let mut hooks: Vec<Hook> = Vec::new();
+        let mut page = client.list(request.clone()).await?.into_inner();
+        let mut listing = Listing::new(json, &TITLES);
         loop {
-            let page = client.list(request.clone()).await?.into_inner();
-            hooks.extend(page.hooks);
+            for hook in &page.hooks {
+                listing.add(|| as_json(hook), || as_row(hook));
+            }
             if page.next_page_token.is_empty() {
-                return Ok(hooks);
+                break;
             }
             request.page_token = page.next_page_token;
+            page = client.list(request.clone()).await?.into_inner();
         }
+        listing.end();
+        Ok(())
     })?;
-    if matches.get_flag("json") {
-        for hook in &hooks {
-            println!("{}", as_json(hook));
-        }
-        return Ok(ExitCode::SUCCESS);
-    }
-    let mut table = Table::new(&[
-        "ID", "ACCOUNT", "EVENT", "MESSAGE", "QUEUED", "ATTEMPTS", "NEXT", "LAST", "URL", "ERROR",
-    ]);
-    for hook in &hooks {
-        let mut row = beginning(hook);
-        row.extend([
-            moment(hook.next_attempt),
-            last(hook).map_or_else(|| "-".to_owned(), |r| moment(r.start)),
-            hook.url.clone(),
-            last(hook).map(|r| r.error.clone()).unwrap_or_default(),
-        ]);
-        table.row(row);
-    }
-    table.print();
     Ok(ExitCode::SUCCESS)
 }
 
@@ -249,40 +235,56 @@ fn list_retired(context: &Context, matches: &ArgMatches) -> Result<ExitCode> {
         }),
         page_token: String::new(),
     };
-    let hooks = control::call_hooks(context, |mut client| async move {
+    let json = matches.get_flag("json");
+    control::call_hooks(context, |mut client| async move {
         let mut request = request;
-        let mut hooks: Vec<RetiredHook> = Vec::new();
+        let mut page = client.list_retired(request.clone()).await?.into_inner();
+        let mut listing = Listing::new(json, &RETIRED_TITLES);
         loop {
-            let page = client.list_retired(request.clone()).await?.into_inner();
-            hooks.extend(page.hooks);
+            for hook in &page.hooks {
+                listing.add(|| retired_as_json(hook), || retired_as_row(hook));
+            }
             if page.next_page_token.is_empty() {
-                return Ok(hooks);
+                break;
             }
             request.page_token = page.next_page_token;
+            page = client.list_retired(request.clone()).await?.into_inner();
         }
+        listing.end();
+        Ok(())
     })?;
-    if matches.get_flag("json") {
-        for hook in &hooks {
-            println!("{}", retired_as_json(hook));
-        }
-        return Ok(ExitCode::SUCCESS);
-    }
-    let mut table = Table::new(&[
-        "ID", "ACCOUNT", "EVENT", "MESSAGE", "QUEUED", "ATTEMPTS", "RESULT", "LAST", "URL", "ERROR",
-    ]);
-    for retired in &hooks {
-        let Some(hook) = &retired.hook else { continue };
-        let mut row = beginning(hook);
-        row.extend([
-            result(retired).to_owned(),
-            moment(retired.last_activity),
-            hook.url.clone(),
-            last(hook).map(|r| r.error.clone()).unwrap_or_default(),
-        ]);
-        table.row(row);
-    }
-    table.print();
     Ok(ExitCode::SUCCESS)
+}
+
+const TITLES: [&str; 10] = [
+    "ID", "ACCOUNT", "EVENT", "MESSAGE", "QUEUED", "ATTEMPTS", "NEXT", "LAST", "URL", "ERROR",
+];
+
+fn as_row(hook: &Hook) -> Vec<String> {
+    let mut row = beginning(hook);
+    row.extend([
+        moment(hook.next_attempt),
+        last(hook).map_or_else(|| "-".to_owned(), |r| moment(r.start)),
+        hook.url.clone(),
+        last(hook).map(|r| r.error.clone()).unwrap_or_default(),
+    ]);
+    row
+}
+
+const RETIRED_TITLES: [&str; 10] = [
+    "ID", "ACCOUNT", "EVENT", "MESSAGE", "QUEUED", "ATTEMPTS", "RESULT", "LAST", "URL", "ERROR",
+];
+
+fn retired_as_row(retired: &RetiredHook) -> Vec<String> {
+    let hook = retired.hook.clone().unwrap_or_default();
+    let mut row = beginning(&hook);
+    row.extend([
+        result(retired).to_owned(),
+        moment(retired.last_activity),
+        hook.url.clone(),
+        last(&hook).map(|r| r.error.clone()).unwrap_or_default(),
+    ]);
+    row
 }
 
 /// The columns that both lists begin with.
