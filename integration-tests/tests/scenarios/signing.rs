@@ -30,11 +30,12 @@ const SELECTORS: [(&str, &str, &str, bool); 4] = [
 const VERIFY: &str = r#"
 import dkim, email, imaplib, os, smtplib, sys, time
 ip, user, password, folder = sys.argv[1:]
+sender = "me@signed.example"
 
 def record(name, timeout=5):
     name = name.decode() if isinstance(name, bytes) else name
     selector, rest = name.split(".", 1)
-    assert rest.rstrip(".") == "_domainkey.localhost", name
+    assert rest.rstrip(".") == "_domainkey.signed.example", name
     with open(f"{folder}/{selector}.txt") as f:
         return f.read().strip().encode()
 
@@ -53,8 +54,8 @@ with smtplib.SMTP(ip, 1587) as s:
     s.login(user, password)
     for name, rest in messages.items():
         body = ["BODY=8BITMIME"] if name == "eight" else []
-        top = f"From: Me <{user}>\r\nTo: someone@elsewhere.example\r\nSubject:  signed {name}\r\n"
-        s.sendmail(user, ["someone@elsewhere.example"], (top + rest).encode(), mail_options=body)
+        top = f"From: Me <{sender}>\r\nTo: someone@elsewhere.example\r\nSubject:  signed {name}\r\n"
+        s.sendmail(sender, ["someone@elsewhere.example"], (top + rest).encode(), mail_options=body)
 
 arrived = {}
 end = time.time() + 60
@@ -91,7 +92,7 @@ for name, raw in arrived.items():
     assert set(signatures) == {"r1", "e1", "r2"}, signatures
     for selector, (good, fields) in signatures.items():
         assert good is True, (name, selector, good, header)
-        assert fields[b"d"] == b"localhost", fields
+        assert fields[b"d"] == b"signed.example", fields
     assert signatures["e1"][1][b"a"] == b"ed25519-sha256" and signatures["r1"][1][b"a"] == b"rsa-sha256"
     assert signatures["r1"][1][b"c"] == b"relaxed/relaxed" and signatures["e1"][1].get(b"c", b"simple/simple") == b"simple/simple"
     assert int(signatures["e1"][1][b"x"]) - int(signatures["e1"][1][b"t"]) == 5400, signatures["e1"][1]
@@ -121,7 +122,10 @@ with open(folder + "/signed.eml", "wb") as f:
 fn every_key_signs_and_the_header_is_sealed(shape: Shape) -> Result<()> {
     let mut mox = Mox::prepare(shape, &Options::default())?;
     let mut text = std::fs::read_to_string(mox.config_dir().join("domains.toml"))?;
-    text.push_str("\n[domains.localhost.dkim]\nsign = [\"r1\", \"e1\", \"r2\"]\n");
+    text.push_str(
+        "\n[accounts.mox.destinations.\"me@signed.example\"]\n\n[domains.\"signed.example\".dkim]\n\
+         sign = [\"r1\", \"e1\", \"r2\"]\n",
+    );
     let mut records = String::new();
     for (name, command, settings, _) in SELECTORS {
         let key = mox.command(&["dkim", command])?;
@@ -133,10 +137,10 @@ fn every_key_signs_and_the_header_is_sealed(shape: Shape) -> Result<()> {
             .find(|line| line.contains("v=DKIM1"))
             .context("no record")?;
         std::fs::write(mox.folder().join(format!("{name}.txt")), record)?;
-        writeln!(records, "{name}._domainkey.localhost TXT {record}")?;
+        writeln!(records, "{name}._domainkey.signed.example TXT {record}")?;
         write!(
             text,
-            "[domains.localhost.dkim.selectors.{name}]\nprivate_key_file = \"{file}\"\n{settings}"
+            "[domains.\"signed.example\".dkim.selectors.{name}]\nprivate_key_file = \"{file}\"\n{settings}"
         )?;
     }
     std::fs::write(mox.config_dir().join("domains.toml"), text)?;
