@@ -5,7 +5,7 @@ use std::time::Duration;
 use mox_service::Clock;
 
 use crate::content::Collector;
-use crate::engine::Db;
+use crate::engine::{Db, REMOVED_MANY};
 use crate::idempotency;
 use crate::queue::Queue;
 
@@ -15,6 +15,7 @@ const COLLECT_EVERY: Duration = Duration::from_secs(60);
 /// Removes contents without references, abandoned uploads, results that nobody asks for any longer, and what was kept of
 /// messages and webhooks for as long as it was to be.
 pub(crate) async fn collect(db: &Db, collector: &Collector, queue: &Queue, clock: &Clock) {
+    let mut removed = 0;
     loop {
         match collector.run_once().await {
             Ok(collected) if collected != Default::default() => {
@@ -24,9 +25,16 @@ pub(crate) async fn collect(db: &Db, collector: &Collector, queue: &Queue, clock
                     kept = collected.kept,
                     "contents collected"
                 );
+                removed += collected.keys;
             }
             Ok(_) => {}
             Err(error) => tracing::error!(%error, "collecting contents"),
+        }
+        if removed >= REMOVED_MANY as u64 {
+            match db.settle().await {
+                Ok(()) => removed = 0,
+                Err(error) => tracing::error!(%error, "giving back the space of contents"),
+            }
         }
         if let Err(error) = idempotency::expire(db, clock.unix_millis() / 1000).await {
             tracing::error!(%error, "dropping old results of changes");

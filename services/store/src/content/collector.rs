@@ -26,6 +26,8 @@ pub struct Collected {
     pub abandoned: u64,
     /// Contents that were removed.
     pub removed: u64,
+    /// Keys of what was removed.
+    pub keys: u64,
     /// Contents that were released, but are referred to by others still.
     pub kept: u64,
 }
@@ -135,23 +137,26 @@ impl Collector {
             return Ok(());
         }
         // Nothing can come to refer to it from here on. Its record goes last, since it says where the bytes are.
-        self.remove_bytes(id).await?;
+        let chunks = self.remove_bytes(id).await?;
         commit.delete(keys::content(id));
         if self.done(commit).await? {
             collected.removed += 1;
+            collected.keys += 1 + chunks;
         }
         Ok(())
     }
 
-    async fn remove_bytes(&self, id: ContentId) -> Result<(), ContentError> {
+    /// How many chunks it had.
+    async fn remove_bytes(&self, id: ContentId) -> Result<u64, ContentError> {
         let chunks = match self.contents.record(id).await {
-            Ok(record) if record.chunks == 0 => return Ok(()),
+            Ok(record) if record.chunks == 0 => return Ok(0),
             Ok(record) => Some(record.chunks),
             // An upload that was never completed.
             Err(ContentError::Gone(_) | ContentError::Damaged(_)) => None,
             Err(error) => return Err(error),
         };
-        Ok(self.contents.0.blobs.delete(id, chunks).await?)
+        self.contents.0.blobs.delete(id, chunks).await?;
+        Ok(chunks.unwrap_or(0).into())
     }
 
     /// Commits; false if others were faster.

@@ -20,7 +20,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 pub use lock::{DirectoryLock, LockError};
-pub use rocks::{DATABASE, EXIT_IO, OpenError, Options, RocksEngine};
+pub use rocks::{DATABASE, EXIT_IO, OpenError, Options, REMOVED_MANY, RocksEngine};
 
 /// A value, and which commit wrote it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -263,6 +263,12 @@ pub trait Engine: Send + Sync + 'static {
             "this database cannot be copied into {}: use its own tools",
             folder.display()
         )))
+    }
+
+    /// Lets the space of what was removed come back now, rather than when so much more was written that what is in
+    /// memory is written out. To be asked when many keys were removed.
+    async fn settle(&self) -> Result<(), EngineError> {
+        Ok(())
     }
 
     /// The value of one key.

@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
     BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType,
-    DBRecoveryMode, LogLevel, LruCacheOptions,
+    DBRecoveryMode, FlushOptions, LogLevel, LruCacheOptions,
 };
 
 use super::committer::{CommitQueue, Committer};
@@ -47,7 +47,7 @@ const BULK_FILE_BYTES: u64 = 32 << 20;
 const BULK_CACHE_PART: usize = 4;
 /// A file is written anew soon if so many of so many keys beside each other in it say that a key was removed: a scan walks
 /// over them, and would take the longer the more there was where it begins. So many cost as much as a few reads.
-const REMOVED_MANY: usize = 512;
+pub const REMOVED_MANY: usize = 512;
 /// See above.
 const REMOVED_WINDOW: usize = 1024;
 /// Most rows that a scan reads on the caller's thread; longer ones go to the readers.
@@ -349,6 +349,17 @@ impl Engine for RocksEngine {
         let written = tokio::task::spawn_blocking(move || Checkpoint::new(&database.db)?.create_checkpoint(&folder));
         written.await.map_err(|_| EngineError::Closed)?.map_err(failed)
     }
+
+    async fn settle(&self) -> Result<(), EngineError> {
+        let database = self.database.clone().ok_or(EngineError::Closed)?;
+        let failed = |error: rocksdb::Error| EngineError::Io(format!("writing out what was removed: {error}"));
+        // A file of removed keys is compacted with what it removes (`REMOVED_MANY`).
+        let written = tokio::task::spawn_blocking(move || {
+            let families: Vec<_> = FAMILIES.iter().filter_map(|name| database.db.cf_handle(name)).collect();
+            database.db.flush_cfs_opt(&families, &FlushOptions::default())
+        });
+        written.await.map_err(|_| EngineError::Closed)?.map_err(failed)
+    }
 }
 
 #[cfg(test)]
@@ -395,6 +406,40 @@ mod tests {
         let deadline = std::time::Instant::now() + Duration::from_secs(60);
         while walked_over(&engine) > 0 {
             assert!(std::time::Instant::now() < deadline, "{}", walked_over(&engine));
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn the_space_of_removed_contents_comes_back_though_nothing_more_is_written() {
+        const CONTENTS: u32 = 2000;
+        let dir = tempfile::tempdir().unwrap();
+        let engine = RocksEngine::open(&Options::new(dir.path())).unwrap();
+        let key = |n: u32| Bytes::from([&b"c"[..], &n.to_be_bytes()].concat());
+        let mut random = 7u32;
+        let mut noise = || {
+            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (random >> 24) as u8
+        };
+        for n in 0..CONTENTS {
+            let value: Vec<u8> = (0..4000).map(|_| noise()).collect();
+            let mut commit = Commit::new();
+            commit.put(key(n), value);
+            engine.commit(commit).await.unwrap();
+        }
+        engine.settle().await.unwrap();
+        let size = || engine.property("rocksdb.total-sst-files-size");
+        let before = size();
+        assert!(before > u64::from(CONTENTS) * 3500, "{before}");
+        let mut commit = Commit::new();
+        for n in (0..CONTENTS).step_by(2) {
+            commit.delete(key(n));
+        }
+        engine.commit(commit).await.unwrap();
+        engine.settle().await.unwrap();
+        let deadline = std::time::Instant::now() + Duration::from_secs(60);
+        while size() > before * 6 / 10 {
+            assert!(std::time::Instant::now() < deadline, "{} of {before}", size());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

@@ -462,3 +462,54 @@ proptest! {
         });
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn keys_that_lie_apart_are_found_while_the_database_is_reorganized() {
+    const KEYS: u32 = 5000;
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options {
+        cache_bytes: 1 << 20,
+        memtable_bytes: 64 << 10,
+        ..Options::new(dir.path())
+    };
+    let db = Arc::new(RocksEngine::open(&options).unwrap());
+    let name = |n: u32| Bytes::from([&b"tw"[..], &n.to_be_bytes()].concat());
+    let mut commit = Commit::new();
+    for n in 0..KEYS {
+        commit.put(name(n), Bytes::copy_from_slice(&n.to_be_bytes()));
+    }
+    db.commit(commit).await.unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let reading: Vec<_> = (0..4u32)
+        .map(|task| {
+            let (db, stop) = (Arc::clone(&db), Arc::clone(&stop));
+            tokio::spawn(async move {
+                let mut round = task;
+                while !stop.load(Ordering::SeqCst) {
+                    round += 1;
+                    // Some are absent.
+                    let wanted: Vec<u32> = (0..400).map(|n| n * 14 + round % 14).collect();
+                    let found = db.get_many(wanted.iter().map(|n| name(*n)).collect()).await.unwrap();
+                    for (n, found) in wanted.iter().zip(found) {
+                        let expected = (*n < KEYS).then(|| Bytes::copy_from_slice(&n.to_be_bytes()));
+                        assert_eq!(found.map(|v| v.data), expected);
+                    }
+                }
+                round
+            })
+        })
+        .collect();
+    for n in 0..3000u32 {
+        let mut commit = Commit::new();
+        commit.put(Bytes::from([&b"tx"[..], &n.to_be_bytes()].concat()), vec![0; 1000]);
+        if n % 10 == 0 {
+            let again = n * 7 % KEYS;
+            commit.put(name(again), Bytes::copy_from_slice(&again.to_be_bytes()));
+        }
+        db.commit(commit).await.unwrap();
+    }
+    stop.store(true, Ordering::SeqCst);
+    for task in reading {
+        task.await.unwrap();
+    }
+}
