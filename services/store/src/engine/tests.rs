@@ -499,7 +499,7 @@ async fn keys_that_lie_apart_are_found_while_the_database_is_reorganized() {
             })
         })
         .collect();
-    for n in 0..3000u32 {
+    for n in 0..600u32 {
         let mut commit = Commit::new();
         commit.put(Bytes::from([&b"tx"[..], &n.to_be_bytes()].concat()), vec![0; 1000]);
         if n % 10 == 0 {
