@@ -9,6 +9,7 @@
 
 mod afterwards;
 mod between;
+mod cases;
 mod cells;
 mod certificates;
 mod commands;

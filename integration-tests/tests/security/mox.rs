@@ -12,8 +12,8 @@ use toml_edit::{Array, InlineTable, Item, Table, table, value};
 
 use crate::afterwards;
 use crate::between::{self, Way};
-use crate::cells::{Cell, Dane, From, Host, Message, Sts, To};
-use crate::certificates::{Authority, digest};
+use crate::cells::{Cell, Dane, From, Host, Message, Route, Sts, To};
+use crate::certificates::{Authority, Certificate, digest};
 use crate::dialing;
 use crate::dns::Dns;
 use crate::policies::{self, Answer, Policies};
@@ -72,6 +72,8 @@ struct Hosts {
     tls: IpAddr,
     plain: IpAddr,
     no_requiretls: IpAddr,
+    expired: IpAddr,
+    untrusted: IpAddr,
     /// Where somebody is in between: for [`Host::NoHandshake`], [`Host::LostStartTls`], [`Host::LostHandshake`].
     between: [IpAddr; 3],
 }
@@ -82,6 +84,8 @@ impl Hosts {
             Host::Tls => self.tls,
             Host::Plain => self.plain,
             Host::NoRequireTls => self.no_requiretls,
+            Host::Expired => self.expired,
+            Host::Untrusted => self.untrusted,
             Host::NoHandshake => self.between[0],
             Host::LostStartTls => self.between[1],
             Host::LostHandshake => self.between[2],
@@ -101,6 +105,8 @@ impl World {
             tls: free_ip(),
             plain: free_ip(),
             no_requiretls: free_ip(),
+            expired: free_ip(),
+            untrusted: free_ip(),
             between: [free_ip(), free_ip(), free_ip()],
         };
         let addresses = Postfix::addresses();
@@ -108,18 +114,25 @@ impl World {
             tls: addresses.0,
             plain: addresses.1,
             no_requiretls: addresses.0,
+            expired: addresses.0,
+            untrusted: addresses.0,
             between: [addresses.0; 3],
         };
         let domains = |to: To| -> BTreeSet<String> {
             let those = cells.iter().filter(|c| c.to == to);
             those.map(Cell::domain).collect()
         };
-        let certificate = |to: To, file: &str| {
+        let names = |to: To| -> Vec<String> {
             let named = cells.iter().filter(|c| c.to == to && c.case.named);
             let names: BTreeSet<String> = named.flat_map(|c| [c.mx(), c.base()]).collect();
-            authority.issue(file, &names.into_iter().collect::<Vec<_>>())
+            names.into_iter().collect()
         };
-        let (mox_cert, postfix_cert) = (certificate(To::Mox, "mox")?, certificate(To::Postfix, "postfix")?);
+        let mox_cert = authority.issue("mox", &names(To::Mox))?;
+        let postfix_cert = authority.issue("postfix", &names(To::Postfix))?;
+        let expired_cert = authority.issue_expired("expired", &names(To::Mox))?;
+        let unknown = path.join("unknown");
+        fs::create_dir(&unknown)?;
+        let untrusted_cert = Authority::new(&unknown)?.issue("untrusted", &names(To::Mox))?;
         let policy_hosts: BTreeSet<String> = cells
             .iter()
             .filter(|c| !matches!(c.case.sts, Sts::None | Sts::Misnamed))
@@ -164,12 +177,24 @@ impl World {
         let (mut policies, mut postfix_policies) = (Vec::new(), Vec::new());
         let mut seen = BTreeSet::new();
         for cell in cells.iter().filter(|c| seen.insert(c.domain())) {
-            let (hosts, cert) = match cell.to {
-                To::Mox => (&mox_hosts, &mox_cert),
-                To::Postfix => (&postfix_hosts, &postfix_cert),
+            let (hosts, cert) = match (cell.to, cell.case.host) {
+                (To::Mox, Host::Expired) => (&mox_hosts, &expired_cert),
+                (To::Mox, Host::Untrusted) => (&mox_hosts, &untrusted_cert),
+                (To::Mox, _) => (&mox_hosts, &mox_cert),
+                (To::Postfix, _) => (&postfix_hosts, &postfix_cert),
             };
             let (domain, mx, base) = (cell.domain(), cell.mx(), cell.base());
-            records.push(format!("{domain}. MX 10 {mx}."));
+            match cell.case.route {
+                Route::Mx => records.push(format!("{domain}. MX 10 {mx}.")),
+                Route::Alias => records.push(format!("{domain}. CNAME to.{domain}.\nto.{domain}. MX 10 {mx}.")),
+                Route::Itself => {}
+                Route::Second => records.push(format!(
+                    "{domain}. MX 20 {mx}.\n{domain}. MX 10 first.{domain}.\nfirst.{domain}. A {}\n\
+                     _25._tcp.first.{domain}. TLSA 3 1 1 {NOTHING}",
+                    hosts.tls
+                )),
+                Route::Null => records.push(format!("{domain}. MX 0 .")),
+            }
             records.push(format!("_smtp._tls.{domain}. TXT \"v=TLSRPTv1; rua=mailto:{REPORTS}\""));
             if cell.case.alias {
                 records.push(format!("{mx}. CNAME {base}."));
@@ -242,12 +267,19 @@ impl World {
             folder,
         };
         world.configure_sender(&authority, &key)?;
-        world.configure_receiver(
-            &mox_hosts,
-            &mox_cert.cert.display().to_string(),
-            &mox_cert.key.display().to_string(),
-            &domains(To::Mox),
-        )?;
+        let listeners = [
+            ("tls", mox_hosts.tls, None, Some(&mox_cert)),
+            ("plain", mox_hosts.plain, Some("no_starttls"), None),
+            (
+                "norequiretls",
+                mox_hosts.no_requiretls,
+                Some("no_require_tls"),
+                Some(&mox_cert),
+            ),
+            ("expired", mox_hosts.expired, None, Some(&expired_cert)),
+            ("untrusted", mox_hosts.untrusted, None, Some(&untrusted_cert)),
+        ];
+        world.configure_receiver(&listeners, &domains(To::Mox))?;
         world.receiver.start_first()?;
         for (host, at) in [
             (Host::NoHandshake, mox_hosts.between[0]),
@@ -290,23 +322,24 @@ impl World {
         Ok(())
     }
 
-    fn configure_receiver(&self, hosts: &Hosts, cert: &str, key: &str, domains: &BTreeSet<String>) -> Result<()> {
+    /// With listeners: their names, addresses, what they don't do, and certificates.
+    fn configure_receiver(
+        &self,
+        listeners: &[(&str, IpAddr, Option<&str>, Option<&Certificate>)],
+        domains: &BTreeSet<String>,
+    ) -> Result<()> {
         let server = format!("{}:53", self.dns.ip);
         self.receiver.edit_config(|config| {
             config["dns"].or_insert(table())["servers"] = list([server.clone()]);
             // With transcripts.
             config["package_log_levels"].or_insert(table())["smtp-in"] = value("trace");
-            for (name, ip, switch) in [
-                ("tls", hosts.tls, None),
-                ("plain", hosts.plain, Some("no_starttls")),
-                ("norequiretls", hosts.no_requiretls, Some("no_require_tls")),
-            ] {
+            for (name, ip, switch, certificate) in listeners {
                 let mut smtp = Table::new();
                 smtp["enabled"] = value(true);
                 smtp["port"] = value(25);
                 smtp["first_time_sender_delay"] = value("0s");
                 if let Some(switch) = switch {
-                    smtp[switch] = value(true);
+                    smtp[*switch] = value(true);
                 }
                 let mut listener = Table::new();
                 listener["ips"] = list([ip.to_string()]);
@@ -317,16 +350,16 @@ impl World {
                     listener["imaps"]["enabled"] = value(true);
                     listener["imaps"]["port"] = value(993);
                 }
-                if switch != Some("no_starttls") {
+                if let Some(certificate) = certificate {
                     let mut pair = InlineTable::new();
-                    pair.insert("cert_file", cert.into());
-                    pair.insert("key_file", key.into());
+                    pair.insert("cert_file", certificate.cert.display().to_string().into());
+                    pair.insert("key_file", certificate.key.display().to_string().into());
                     let mut pairs = Array::new();
                     pairs.push(pair);
                     listener["tls"] = table();
                     listener["tls"]["key_certs"] = value(pairs);
                 }
-                config["listeners"][name] = Item::Table(listener);
+                config["listeners"][*name] = Item::Table(listener);
             }
         })?;
         let path = self.receiver.config_dir().join("domains.toml");

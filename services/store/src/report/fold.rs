@@ -184,9 +184,10 @@ impl Sum {
         let period = period::of(at, 0);
         let row = Row::Tls(result.clone());
         let failed = result.failure_count > 0;
-        // A host with TLSA records is told of what is about it, whoever mail was for.
-        let host =
-            (result.policy_type() == TlsPolicyType::Tlsa).then_some((BundleKind::TlsHost, &result.policy_domain));
+        // A host with TLSA records is told of what is about it, whoever mail was for. A domain that is its own host is
+        // told once.
+        let of_host = result.policy_type() == TlsPolicyType::Tlsa && result.policy_domain != result.recipient_domain;
+        let host = of_host.then_some((BundleKind::TlsHost, &result.policy_domain));
         let all = [Some((BundleKind::TlsDomain, &result.recipient_domain)), host];
         for (kind, domain) in all.into_iter().flatten() {
             if let Some(addition) = self.bundle(kind, domain, period) {
