@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use mox_types::Domain;
 
+use crate::duration::Duration;
 use crate::dynamic::Route;
 use crate::section::section;
-use crate::value::{AddressPattern, Duration, Regexp, Secret};
+use crate::value::{AddressPattern, Regexp, Secret};
 
 section! {
     /// Mailboxes and a password, with the addresses that lead there.

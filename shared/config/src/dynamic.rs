@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use mox_types::{Address, Domain as Name, Localpart};
 
 use crate::account::Account;
+use crate::duration::Duration;
 use crate::fixed::{HostTlsRpt, Postmaster};
 use crate::lookup::Index;
 use crate::section::section;
-use crate::value::{DkimHash, Duration, MtastsMode, Secret, Separators};
+use crate::value::{DkimHash, MtastsMode, Secret, Separators};
 use crate::web::WebHandler;
 
 section! {

@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use mox_types::{Address, Domain, Localpart};
 
+use crate::duration::Duration;
 use crate::limits::ServiceLimits;
 use crate::listener::Listener;
 use crate::section::section;
 use crate::transport::Transport;
-use crate::value::{Duration, LogLevel, Secret, StoreEngine};
+use crate::value::{LogLevel, Secret, StoreEngine};
 
 section! {
     /// The static configuration, `mox.toml`. Changes take effect when mox is started again.

@@ -9,6 +9,7 @@
 mod account;
 mod check;
 mod describe;
+mod duration;
 mod dynamic;
 mod fixed;
 mod limits;
@@ -25,6 +26,7 @@ mod web;
 
 pub use account::*;
 pub use describe::{describe_dynamic, describe_sendmail, describe_static};
+pub use duration::*;
 pub use dynamic::*;
 pub use fixed::*;
 pub use limits::{ServiceLimits, Tiers};

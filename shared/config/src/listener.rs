@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use mox_types::Domain;
 
+use crate::duration::Duration;
 use crate::section::section;
-use crate::value::{Duration, Network, TlsVersion};
+use crate::value::{Network, TlsVersion};
 
 section! {
     /// IP addresses, and the services that listen on each of them.
