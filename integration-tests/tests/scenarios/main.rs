@@ -57,6 +57,7 @@ mod delivery;
 mod full_disk;
 mod injection;
 mod kill;
+mod leaving;
 mod many_connections;
 mod migrating;
 mod mutt;

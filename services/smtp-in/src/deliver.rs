@@ -227,11 +227,11 @@ impl Incoming<'_> {
             .zip(&verdicts)
             .filter_map(|(recipient, verdict)| Some((recipient.rcpt, self.delivery(recipient, verdict)?)))
             .collect();
-        // Before it is kept: until then, whoever gives up has achieved nothing.
+        // Before it is kept: until then, whoever gives up has achieved nothing, and what they send again comes once.
         let delay = verdicts.iter().map(|v| v.delay_milliseconds).max().unwrap_or(0);
         if delay > 0 {
             let delay = Duration::from_millis(delay.into()).min(limits::DELAY);
-            session.pause(delay).await.map_err(Failed::Session)?;
+            session.pause_with_client(delay).await.map_err(Failed::Session)?;
         }
         let kept = match copies.is_empty() {
             true => None,

@@ -135,6 +135,22 @@ impl Session {
         Ok(())
     }
 
+    /// As [`Session::pause`], as long as the client is there: one that leaves meanwhile has not been told that its message
+    /// was taken, so it sends the message again. If it has only said that it sends no more, it can read that.
+    pub(crate) async fn pause_with_client(&mut self, duration: Duration) -> Result<(), Stop> {
+        let place = Arc::clone(&self.place);
+        let connection = self.connection()?;
+        connection.flush().await?;
+        tokio::select! {
+            () = place.shared.clock.sleep(duration) => Ok(()),
+            () = place.shutdown.begun() => Ok(()),
+            error = connection.left() => {
+                tracing::info!(remote = %self.info.remote, %error, "the client left before its message was taken");
+                Err(Stop::Reply(Reply::new(421, (4, 2), "the connection was closed before the message was taken")))
+            }
+        }
+    }
+
     async fn converse(&mut self) -> Stop {
         loop {
             let command = match self.command().await {
@@ -158,6 +174,10 @@ impl Session {
                 && let Err(stop) = self.slow_down().await
             {
                 return stop;
+            }
+            if reply.code == 421 {
+                // RFC 5321 §3.8: whoever says 421 closes the connection.
+                return Stop::Reply(reply);
             }
             if let Err(stop) = self.say(&reply) {
                 return stop;
@@ -208,7 +228,9 @@ impl Session {
         let traces = self.traces(TraceKind::Protocol);
         let place = Arc::clone(&self.place);
         let transaction = self.transaction.is_some();
-        if !transaction && self.started.elapsed() > limits::SESSION_TIME {
+        // What has begun may be finished, in the time that a message may take.
+        let more = if transaction { limits::DATA_TIME } else { Duration::ZERO };
+        if self.started.elapsed() > limits::SESSION_TIME + more {
             return Err(Stop::Reply(Reply::new(
                 421,
                 (4, 2),

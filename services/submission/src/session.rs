@@ -42,7 +42,9 @@ pub(crate) enum Stop {
 impl From<ReadError> for Stop {
     fn from(error: ReadError) -> Self {
         match error {
+            // RFC 5321 §4.5.3.2.7 and §3.8: 421, and close.
             ReadError::Timeout => Self::Reply(Reply::new(421, (4, 2), "too slow, closing the connection")),
+            ReadError::Endless => Self::Reply(Reply::new(421, (5, 2), "line does not end, closing the connection")),
             error => Self::Connection(error),
         }
     }
@@ -132,6 +134,10 @@ impl Session {
                 .shared
                 .metrics
                 .command(name, reply.code, started.elapsed().as_secs_f64());
+            if reply.code == 421 {
+                // RFC 5321 §3.8: whoever says 421 closes the connection.
+                return Stop::Reply(reply);
+            }
             if let Err(stop) = self.say(&reply) {
                 return stop;
             }

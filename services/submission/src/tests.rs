@@ -30,6 +30,8 @@ use super::*;
 struct Store {
     enqueued: Arc<Mutex<Vec<queue_api::EnqueueRequest>>>,
     ended: Arc<Mutex<u32>>,
+    /// The session was ended by others.
+    gone: Arc<Mutex<bool>>,
 }
 
 const TOKEN: Bytes = Bytes::from_static(b"token");
@@ -111,7 +113,7 @@ impl SubmitService for Store {
         request: Request<queue_api::CheckSenderRequest>,
     ) -> Result<Response<queue_api::CheckSenderResponse>, Status> {
         let request = request.into_inner();
-        if request.session != TOKEN {
+        if request.session != TOKEN || *self.gone.lock() {
             return Err(Status::unauthenticated("no such session"));
         }
         let allowed = request.addresses.iter().map(|a| a == "mox@localhost").collect();
@@ -253,6 +255,14 @@ impl Client {
             .await
             .is_ok()
     }
+
+    /// What comes until the connection is closed.
+    async fn rest(&mut self) -> String {
+        let mut rest = String::new();
+        let read = timeout(Duration::from_secs(10), self.stream.read_to_string(&mut rest)).await;
+        read.expect("it stays open").expect("it is text");
+        rest
+    }
 }
 
 const ENVELOPE: &str = "MAIL FROM:<mox@localhost> RET=HDRS ENVID=e\r\n\
@@ -349,6 +359,16 @@ async fn others_addresses_can_not_be_used() {
         );
     }
     assert_eq!(client.store.enqueued.lock().len(), 1);
+}
+
+#[tokio::test]
+async fn who_is_logged_out_is_told_and_left() {
+    let mut client = Client::logged_in().await;
+    *client.store.gone.lock() = true;
+    // RFC 5321 §3.8: nothing is answered after 421.
+    let replies = client.exchange("MAIL FROM:<mox@localhost>\r\nNOOP\r\n", 1).await;
+    assert!(replies[0].starts_with("421 4.7.0"), "{replies:?}");
+    assert_eq!(client.rest().await, "");
 }
 
 #[tokio::test]

@@ -29,6 +29,10 @@ struct Seen {
     away: u32,
     /// Recipients that are refused after DATA, with this code.
     refuses: Vec<(String, u32)>,
+    /// How long senders wait until their message is taken, in milliseconds.
+    delay: u32,
+    /// Messages that were decided about.
+    assessed: usize,
 }
 
 #[derive(Clone, Default)]
@@ -46,7 +50,7 @@ impl DeliveryService for Store {
                 (Found::Account, false)
             }
             "list@localhost" | "public@localhost" => (Found::Alias, false),
-            "refused@localhost" => (Found::Refused, false),
+            "refused@localhost" | "closing@localhost" => (Found::Refused, false),
             "x@off.example" => (Found::DomainDisabled, false),
             "full@localhost" => (Found::Account, true),
             "broken@localhost" => return Err(Status::internal("broken")),
@@ -62,10 +66,10 @@ impl DeliveryService for Store {
             account_id: Bytes::copy_from_slice(address.as_bytes()),
             tls_reports: address.starts_with("tls@"),
             alias_post_public: address.starts_with("public@"),
-            smtp_error: if kind == Found::Refused {
-                "550 gone".into()
-            } else {
-                String::new()
+            smtp_error: match (kind, address.as_str()) {
+                (Found::Refused, "closing@localhost") => "421 4.2.1 not now".into(),
+                (Found::Refused, _) => "550 gone".into(),
+                _ => String::new(),
             },
             canonical_address: address,
             over_quota,
@@ -92,7 +96,11 @@ impl DeliveryService for Store {
     }
 
     async fn assess(&self, request: Request<api::AssessRequest>) -> Result<Response<api::AssessResponse>, Status> {
-        let refuses = self.0.lock().refuses.clone();
+        let (refuses, delay_milliseconds) = {
+            let mut seen = self.0.lock();
+            seen.assessed += 1;
+            (seen.refuses.clone(), seen.delay)
+        };
         let verdict = |recipient: &api::Recipient| {
             let refused = refuses.iter().find(|(address, _)| *address == recipient.address);
             api::Verdict {
@@ -100,6 +108,7 @@ impl DeliveryService for Store {
                 mailbox: "Inbox".into(),
                 smtp_code: refused.map_or(0, |(_, code)| *code),
                 text: "not wanted".into(),
+                delay_milliseconds,
                 ..Default::default()
             }
         };
@@ -133,6 +142,7 @@ struct Client {
     shutdown: Shutdown,
     stop: ShutdownTrigger,
     clock: Clock,
+    hand: mox_service::ManualClock,
 }
 
 /// What a test wants of its session.
@@ -143,6 +153,8 @@ struct Setup {
     require_starttls: bool,
     resolver: Option<Arc<dyn Resolver>>,
     limits: Option<mox_config::ServiceLimits>,
+    /// Time does not pass by itself.
+    clock_stands: bool,
 }
 
 impl Client {
@@ -170,14 +182,17 @@ impl Client {
         listener.smtp_max_message_size = 1_000_000;
         listener.smtp.require_starttls = setup.require_starttls;
         config.pedantic = setup.pedantic;
-        // Time goes by a thousand times as fast.
         let (clock, hand) = Clock::manual(std::time::UNIX_EPOCH + Duration::from_secs(1_800_000_000));
-        tokio::spawn(async move {
-            loop {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-                hand.advance(Duration::from_secs(1));
-            }
-        });
+        let hands = hand.clone();
+        if !setup.clock_stands {
+            // Time goes by a thousand times as fast.
+            tokio::spawn(async move {
+                loop {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                    hands.advance(Duration::from_secs(1));
+                }
+            });
+        }
         let telemetry = Telemetry::detached();
         let (reports, recorder) = Reports::new(channel.clone(), true, clock.clone(), &telemetry);
         tokio::spawn(recorder.run());
@@ -219,6 +234,7 @@ impl Client {
             shutdown,
             stop,
             clock,
+            hand,
         }
     }
 
@@ -274,6 +290,14 @@ impl Client {
         let before = self.clock.unix_millis();
         let codes = self.codes(sent, replies).await;
         (codes, ((self.clock.unix_millis() - before) / 1000) as u64)
+    }
+
+    /// What comes until the connection is closed.
+    async fn rest(&mut self) -> String {
+        let mut rest = String::new();
+        let read = timeout(Duration::from_secs(10), self.stream.read_to_string(&mut rest)).await;
+        read.expect("it stays open").expect("it is text");
+        rest
     }
 
     async fn is_closed(&mut self) -> bool {
@@ -461,6 +485,13 @@ async fn order_and_mistakes_have_their_limits() {
     );
     assert_eq!(client.codes("BAD\r\nBAD\r\nBAD\r\n", 4).await, [500, 500, 500, 421]);
     assert!(client.is_closed().await);
+    // A recipient may ask for 421, behind which there is nothing.
+    let mut client = Client::greeted(false).await;
+    let replies = client
+        .exchange("MAIL FROM:<a@b>\r\nRCPT TO:<closing@localhost>\r\nNOOP\r\n", 2)
+        .await;
+    assert_eq!(replies[1..], ["421 4.2.1 not now"]);
+    assert_eq!(client.rest().await, "");
     let mut client = Client::greeted(false).await;
     assert_eq!(client.codes("MAIL FROM:<a@b>\r\n", 1).await, [250]);
     let many = "RCPT TO:<nobody@elsewhere.example>\r\n".repeat(50);
@@ -609,4 +640,5 @@ async fn who_pretends_is_found_out() {
 }
 
 mod chunking;
+mod leaving;
 mod recipients;

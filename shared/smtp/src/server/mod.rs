@@ -129,6 +129,26 @@ impl<S: AsyncStream> Connection<S> {
         Ok(())
     }
 
+    /// Waits until the client closes the connection, or it fails, and says which. What the client sends meanwhile is kept
+    /// for the next read, up to as much as is read at once; beyond that, its end can't be seen any more, and this never
+    /// answers.
+    ///
+    /// A client that closes its side only, and still reads, looks the same. It can be told what becomes of it.
+    pub async fn left(&mut self) -> ReadError {
+        loop {
+            let waiting = self.end - self.start;
+            if waiting >= limits::READ {
+                return std::future::pending().await;
+            }
+            self.make_room();
+            match self.stream.read(&mut self.input[self.end..]).await {
+                Ok(0) => return ReadError::Closed,
+                Ok(n) => self.end += n,
+                Err(error) => return error.into(),
+            }
+        }
+    }
+
     /// Flushes, and tells the client that nothing more will come.
     pub async fn close(&mut self) {
         if self.flush().await.is_ok() {
@@ -136,9 +156,8 @@ impl<S: AsyncStream> Connection<S> {
         }
     }
 
-    /// Reads more input, after writing the output.
-    async fn fill(&mut self) -> Result<(), ReadError> {
-        self.flush().await?;
+    /// So that there is room behind the input.
+    fn make_room(&mut self) {
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
         }
@@ -153,6 +172,12 @@ impl<S: AsyncStream> Connection<S> {
                 self.input.resize(larger.max(self.input.len() + 1), 0);
             }
         }
+    }
+
+    /// Reads more input, after writing the output.
+    async fn fill(&mut self) -> Result<(), ReadError> {
+        self.flush().await?;
+        self.make_room();
         let read = timeout(self.idle, self.stream.read(&mut self.input[self.end..])).await;
         match read.map_err(|_| ReadError::Timeout)?? {
             0 => Err(ReadError::Closed),

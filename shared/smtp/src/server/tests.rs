@@ -101,3 +101,33 @@ async fn data_ends_and_commands_go_on() {
         (b"a\r\nb\r\n\rc\r\n".to_vec(), Some(Fault::BareCr))
     );
 }
+
+#[tokio::test]
+async fn who_leaves_is_noticed_and_what_it_sent_is_kept() {
+    let mut c = connection(vec![b"a\r\n".to_vec(), b"b".to_vec(), b"b\r\n".to_vec()]).await;
+    assert_eq!(c.read_line(20).await.unwrap(), b"a");
+    assert!(matches!(c.left().await, ReadError::Closed));
+    assert_eq!(c.read_line(20).await.unwrap(), b"bb");
+    assert!(matches!(c.read_line(20).await, Err(ReadError::Closed)));
+    // Of what is more, no more is taken in.
+    let mut c = connection(vec![b"NOOP\r\n".repeat(20_000)]).await;
+    assert!(timeout(Duration::from_millis(50), c.left()).await.is_err());
+    assert!(c.input.len() <= 2 * limits::READ, "{}", c.input.len());
+    for _ in 0..20_000 {
+        assert_eq!(c.read_line(20).await.unwrap(), b"NOOP");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_is_reset_is_noticed() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = tokio::net::TcpStream::connect(listener.local_addr().unwrap())
+        .await
+        .unwrap();
+    let (server, _) = listener.accept().await.unwrap();
+    let mut c = Connection::new(server, IDLE);
+    let left = tokio::spawn(async move { c.left().await });
+    client.set_zero_linger().unwrap();
+    drop(client);
+    assert!(matches!(left.await.unwrap(), ReadError::Io(_)));
+}
