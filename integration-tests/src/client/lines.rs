@@ -1,10 +1,11 @@
 //! A connection, line by line.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use rustix::net::{AddressFamily, SocketType, bind, socket};
 
 use crate::client::deflate::Deflated;
 use crate::client::tls;
@@ -39,6 +40,28 @@ impl Lines {
     pub fn connect(address: SocketAddr) -> Result<Self> {
         let stream =
             TcpStream::connect_timeout(&address, TIMEOUT).with_context(|| format!("connecting to {address}"))?;
+        Self::of(stream)
+    }
+
+    /// Connects from an address of this host.
+    ///
+    /// # Errors
+    /// If nothing listens there, or the address is not of this host.
+    pub fn connect_from(from: IpAddr, address: SocketAddr) -> Result<Self> {
+        let connect = || {
+            let family = match address {
+                SocketAddr::V4(_) => AddressFamily::INET,
+                SocketAddr::V6(_) => AddressFamily::INET6,
+            };
+            let socket = socket(family, SocketType::STREAM, None)?;
+            bind(&socket, &SocketAddr::new(from, 0))?;
+            rustix::net::connect(&socket, &address)?;
+            Ok::<_, rustix::io::Errno>(TcpStream::from(socket))
+        };
+        Self::of(connect().with_context(|| format!("connecting to {address} from {from}"))?)
+    }
+
+    fn of(stream: TcpStream) -> Result<Self> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(TIMEOUT))?;
         stream.set_write_timeout(Some(TIMEOUT))?;

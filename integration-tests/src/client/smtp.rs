@@ -1,6 +1,6 @@
 //! SMTP, line by line.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context, Result, bail};
 
@@ -38,9 +38,19 @@ impl Smtp {
     /// # Errors
     /// If any of it fails.
     pub fn connect(address: SocketAddr) -> Result<Self> {
-        let mut smtp = Self {
-            lines: Lines::connect(address)?,
-        };
+        Self::begin(Lines::connect(address)?)
+    }
+
+    /// As [`Smtp::connect`], from an address of this host.
+    ///
+    /// # Errors
+    /// If any of it fails.
+    pub fn connect_from(from: IpAddr, address: SocketAddr) -> Result<Self> {
+        Self::begin(Lines::connect_from(from, address)?)
+    }
+
+    fn begin(lines: Lines) -> Result<Self> {
+        let mut smtp = Self { lines };
         smtp.expect(220)?;
         smtp.command("EHLO client.example", 250)?;
         Ok(smtp)

@@ -58,6 +58,7 @@ mod full_disk;
 mod injection;
 mod kill;
 mod leaving;
+mod limits;
 mod many_connections;
 mod migrating;
 mod mutt;

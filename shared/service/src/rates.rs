@@ -138,9 +138,16 @@ impl MessageRates {
         self.check_at(ip, bytes, Instant::now())
     }
 
-    /// Counts a message that was received.
-    pub fn count(&self, ip: IpAddr, bytes: u64) {
-        self.count_at(ip, bytes, Instant::now());
+    /// Counts a message that was received, of so many bytes, unless it is one too many: others may have come, and it may
+    /// be larger than was said, since [`MessageRates::check`].
+    ///
+    /// # Errors
+    /// Which limit is reached.
+    pub fn take(&self, ip: IpAddr, bytes: u64) -> Result<(), Over> {
+        let now = Instant::now();
+        self.check_at(ip, bytes, now)?;
+        self.count_at(ip, bytes, now);
+        Ok(())
     }
 
     fn check_at(&self, ip: IpAddr, bytes: u64, now: Instant) -> Result<(), Over> {
@@ -191,18 +198,44 @@ mod tests {
     }
 
     #[test]
+    fn what_is_too_much_is_not_taken_and_does_not_count() {
+        let rates = MessageRates::new(&ServiceLimits {
+            messages_per_day: [0, 0, 3],
+            bytes_per_minute: [1000, 0, 0],
+            ..ServiceLimits::none()
+        });
+        // Nothing was said of its size.
+        assert_eq!(rates.check(ip("2001:db8::1"), 0), Ok(()));
+        assert_eq!(rates.take(ip("2001:db8::1"), 1000), Err(Over { what: "bytes" }));
+        assert_eq!(rates.take(ip("2001:db8::1"), 600), Ok(()));
+        assert_eq!(
+            rates.take(ip("2001:db8::2"), 600),
+            Err(Over { what: "bytes" }),
+            "the same /64"
+        );
+        assert_eq!(rates.take(ip("2001:db8:0:1::1"), 600), Ok(()));
+        assert_eq!(rates.take(ip("2001:db8:1::1"), 600), Ok(()));
+        assert_eq!(
+            rates.take(ip("2001:db8:2::1"), 600),
+            Err(Over { what: "messages" }),
+            "the same /32"
+        );
+        assert_eq!(rates.take(ip("2001:db9::1"), 600), Ok(()));
+    }
+
+    #[test]
     fn counts_are_bounded_and_none_is_none() {
         let rates = MessageRates::new(&ServiceLimits {
             messages_per_day: [1, 0, 0],
             ..ServiceLimits::none()
         });
         for n in 0..200_000_u32 {
-            rates.count(IpAddr::V4((n << 8).into()), 1);
+            rates.take(IpAddr::V4((n << 8).into()), 0).unwrap();
         }
         assert!(rates.0[1].counts.lock().networks.len() <= NETWORKS_MAX + 3);
         assert!(rates.0[0].counts.lock().networks.is_empty());
         let rates = MessageRates::none();
-        rates.count(ip("192.0.2.1"), u64::MAX);
+        rates.take(ip("192.0.2.1"), u64::MAX).unwrap();
         assert_eq!(rates.check(ip("192.0.2.1"), u64::MAX), Ok(()));
     }
 }

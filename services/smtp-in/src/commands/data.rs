@@ -4,6 +4,7 @@ use mox_smtp::{DataDecoder, Lines, Reply};
 use mox_spool::Message;
 use mox_telemetry::TraceKind;
 
+use super::mail::put_off;
 use crate::incoming::Incoming;
 use crate::localserve::Special;
 use crate::session::{Session, Stop};
@@ -48,10 +49,11 @@ pub(super) async fn conclude(session: &mut Session, received: Result<Message, Re
                 tracing::trace!(message = %String::from_utf8_lossy(&message), "C: message");
             }
             let size = message.len() as u64;
-            session.place.shared.rates.count(session.info.remote.ip(), size);
-            let reply = match special(session, &transaction) {
-                Some(special) => special.reply(session).await?,
-                None => deliver::run(session, &transaction, message).await?,
+            let taken = session.place.shared.rates.take(session.info.remote.ip(), size);
+            let reply = match (taken, special(session, &transaction)) {
+                (Err(over), _) => put_off(session, over),
+                (Ok(()), Some(special)) => special.reply(session).await?,
+                (Ok(()), None) => deliver::run(session, &transaction, message).await?,
             };
             (reply, size)
         }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use mox_service::Over;
 use mox_smtp::{MailParams, Path, PathHost, Reply};
 
 use super::hello::offers_requiretls;
@@ -38,11 +39,7 @@ pub(super) async fn run(session: &mut Session, path: Option<Path>, params: MailP
     }
     let remote = session.info.remote.ip();
     if let Err(over) = shared.rates.check(remote, params.size.unwrap_or(0)) {
-        tracing::info!(%remote, limit = over.what, "too much mail from a network");
-        shared.metrics.limited(over.what);
-        let text = format!("too many {} from your network, try again later", over.what);
-        // RFC 3463 §3.5: X.4.5, mail system congestion.
-        return Ok(Reply::new(451, (4, 5), text));
+        return Ok(put_off(session, over));
     }
     if let (Some(resolver), Some(Path { host, .. })) = (&shared.resolver, &path)
         && let PathHost::Domain(domain) = host
@@ -53,6 +50,15 @@ pub(super) async fn run(session: &mut Session, path: Option<Path>, params: MailP
     }
     session.transaction = Some(Transaction::new(path, params));
     Ok(Reply::new(250, (1, 0), "sender ok"))
+}
+
+/// The network of the client sends too much.
+pub(super) fn put_off(session: &Session, over: Over) -> Reply {
+    tracing::info!(remote = %session.info.remote.ip(), limit = over.what, "too much mail from a network");
+    session.place.shared.metrics.limited(over.what);
+    let text = format!("too many {} from your network, try again later", over.what);
+    // RFC 3463 §3.5: X.4.5, mail system congestion.
+    Reply::new(451, (4, 5), text)
 }
 
 /// What is not possible here: parameters of extensions that were not offered (RFC 5321 §4.1.1.11), and addresses that
