@@ -350,6 +350,7 @@ impl Service {
                 parts.accounts.exchange_events(bus),
                 indexer.run(),
                 maintenance::collect(&parts.db, &collector, &parts.queue, &clock),
+                maintenance::tidy_rejects(&parts.registry, &parts.accounts, &clock),
                 parts.journal.keep(),
                 parts.junk.run(),
                 parts.reports.run(&clock),

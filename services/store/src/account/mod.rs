@@ -21,6 +21,7 @@ mod pack;
 mod purge;
 mod ranges;
 mod recipients;
+mod rejects;
 mod rights;
 mod rows;
 mod state;

@@ -23,6 +23,7 @@ pub use mailboxes::{CreateMailbox, DeleteMailbox, RenameMailbox, SetSubscribed};
 pub use mend::{Mend, MendRows};
 pub use metadata::{ANNOTATION_BYTES_MAX, ANNOTATION_NAME_MAX, SetMetadata};
 pub use number::NumberRows;
+pub use rejects::TidyRejects;
 pub use renumber::{BumpUidValidity, RaiseUids, Renumber};
 pub use repair::{CorrectCounts, Off};
 pub use reparse::{Reparse, Reparsed};

@@ -1,8 +1,8 @@
 //! Copies of refused messages, in the mailbox that an account has for them.
 //!
 //! One copy of a message is kept, however often it is sent. It goes when it is old, when there are too many, and when the
-//! message is accepted after all. What is cleared away at once is bounded, and it is cleared when something is added, so
-//! that it keeps up and never takes long.
+//! message is accepted after all. What is cleared away at once is bounded: a few when another one is added, so that it
+//! keeps up and never takes long, and what has become old now and then ([`TidyRejects`]).
 
 use bytes::Bytes;
 use mox_proto::mail::v1::UidRange;
@@ -10,7 +10,7 @@ use mox_proto::record::v1 as record;
 use mox_types::{MailboxId, MessageId};
 
 use super::expunge::remove;
-use crate::account::{AccountError, AccountTx, Reader as _, canonical, read_rows};
+use crate::account::{AccountError, AccountTx, Op, Reader as _, canonical, read_rows};
 use crate::keys;
 
 /// How long a copy is kept, in seconds: as long as people take to miss a message.
@@ -19,6 +19,8 @@ const KEPT: i64 = 14 * 24 * 60 * 60;
 const COPIES_MAX: u32 = 1000;
 /// Copies that are looked at when another one is added.
 const STEP: usize = 10;
+/// Copies that one [`TidyRejects`] looks at.
+const TIDY_STEP: usize = 200;
 
 /// A message that is in a mailbox as the copy that is known by a digest.
 async fn copy(
@@ -69,15 +71,22 @@ pub(super) async fn tidy(tx: &mut AccountTx, mailbox: &str) -> Result<(), Accoun
     if tx.rules().rejects().is_none_or(|(_, keep)| keep) {
         return Ok(());
     }
+    clear(tx, mailbox, STEP, 1).await?;
+    Ok(())
+}
+
+/// Removes copies that are old, or too many with as many more, of the first ones of a mailbox: those that came first, as
+/// UIDs ascend. Answers how many.
+async fn clear(tx: &mut AccountTx, mailbox: &str, first: usize, more: u32) -> Result<usize, AccountError> {
     let Some((mailbox, messages)) = tx.state().named(mailbox).map(|m| (m.id, m.counts.messages)) else {
-        return Ok(());
+        return Ok(0);
     };
     let all = [UidRange {
         first: 1,
         last: u32::MAX,
     }];
-    let (mut rows, _) = read_rows(tx, tx.account(), mailbox, &all, STEP).await?;
-    let surplus = (messages + 1).saturating_sub(COPIES_MAX);
+    let (mut rows, _) = read_rows(tx, tx.account(), mailbox, &all, first).await?;
+    let surplus = messages.saturating_add(more).saturating_sub(COPIES_MAX);
     let old = tx.now.saturating_sub(KEPT);
     let mut n = 0;
     rows.retain(|(_, row)| {
@@ -88,7 +97,31 @@ pub(super) async fn tidy(tx: &mut AccountTx, mailbox: &str) -> Result<(), Accoun
     for (uid, row) in &rows {
         tx.delete_row(mailbox, *uid, row)?;
     }
-    Ok(())
+    Ok(rows.len())
+}
+
+/// Removes copies that have become old, a bounded number. Answers whether there may be more.
+pub struct TidyRejects;
+
+impl Op for TidyRejects {
+    type Output = bool;
+
+    async fn plan(&self, accounts: &mut [AccountTx]) -> Result<Self::Output, AccountError> {
+        let tx = &mut accounts[0];
+        let Some((name, false)) = tx.rules().rejects() else {
+            return Ok(false);
+        };
+        let Ok(name) = canonical(name) else { return Ok(false) };
+        Ok(clear(tx, &name, TIDY_STEP, 0).await? == TIDY_STEP)
+    }
+
+    fn size(&self) -> usize {
+        512 * TIDY_STEP
+    }
+
+    fn frees(&self) -> bool {
+        true
+    }
 }
 
 /// Removes the copy of a message that is accepted.

@@ -124,6 +124,53 @@ async fn old_copies_go_and_so_do_those_that_are_too_many() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn old_copies_go_though_no_new_ones_come() {
+    let world = World::new(json!({ "rejects_mailbox": "Rejects" })).await;
+    let begin = world.now.load(Ordering::Relaxed);
+    let (clock, hand) = mox_service::Clock::manual(std::time::UNIX_EPOCH);
+    let registry = world.registry.clone();
+    let accounts = world.mail.accounts().clone();
+    let upkeep = tokio::spawn(async move { crate::maintenance::tidy_rejects(&registry, &accounts, &clock).await });
+    for n in 0..450 {
+        world.reject(&numbered(n)).await;
+    }
+    world.pass(7 * DAY);
+    for n in 450..460 {
+        world.reject(&numbered(n)).await;
+    }
+    let settled = |left: u32| {
+        let (world, hand) = (&world, &hand);
+        async move {
+            let wait = async {
+                while world.rejects().await != left {
+                    hand.advance(std::time::Duration::from_secs(3600));
+                    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+                }
+            };
+            tokio::time::timeout(std::time::Duration::from_secs(30), wait).await
+        }
+    };
+    // Not before their time is over.
+    world.now.store(begin + 14 * DAY, Ordering::Relaxed);
+    world.mail.accounts().tidy_rejects(world.account).await.unwrap();
+    assert_eq!(world.rejects().await, 460);
+    world.pass(1);
+    settled(10).await.expect("the first ones go");
+    assert_eq!(world.known_copies().await, 10);
+    // Where they are to be kept, they are.
+    world
+        .set(json!({ "rejects_mailbox": "Rejects", "keep_rejects": true }))
+        .await;
+    world.pass(30 * DAY);
+    world.mail.accounts().tidy_rejects(world.account).await.unwrap();
+    assert_eq!(world.rejects().await, 10);
+    world.set(json!({ "rejects_mailbox": "Rejects" })).await;
+    settled(0).await.expect("all of them go");
+    assert_eq!(world.known_copies().await, 0);
+    upkeep.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_was_refused_is_not_taken_for_good_by_where_it_is_kept() {
     // Mailboxes that neither expression matches are for what is wanted.
     let world = World::new(json!({
