@@ -17,6 +17,10 @@ const TYPE_AAAA: u16 = 28;
 const TTL: u32 = 3600;
 /// Names that are not answered for.
 const SILENT: &str = "silent.example";
+/// Names below this are answered for late, as this name is where they have no records of their own.
+const SLOW: &str = "slow.example";
+/// How late.
+const LATE: Duration = Duration::from_secs(2);
 /// How often a server that is asked nothing looks whether it is to end.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -32,7 +36,8 @@ type Zone = HashMap<(String, u16), Vec<Vec<u8>>>;
 
 impl Dns {
     /// Serves records, one a line: name, type (A, AAAA, PTR, MX, TXT), data. MX has a preference and a name; TXT is the rest of
-    /// the line. Of other names it says that they are not there. What ends in "silent.example" it never answers.
+    /// the line. Of other names it says that they are not there. What ends in "silent.example" it never answers, what ends in
+    /// ".slow.example" late: as "slow.example", where it has no records.
     ///
     /// # Errors
     /// If a line is not understood, or the address can't be used.
@@ -53,7 +58,16 @@ impl Dns {
                 if let Ok((n, from)) = socket.recv_from(&mut question)
                     && let Some(answer) = answer(&zone, &question[..n])
                 {
-                    let _ = socket.send_to(&answer, from);
+                    if answer.late
+                        && let Ok(socket) = socket.try_clone()
+                    {
+                        std::thread::spawn(move || {
+                            std::thread::sleep(LATE);
+                            let _ = socket.send_to(&answer.bytes, from);
+                        });
+                    } else {
+                        let _ = socket.send_to(&answer.bytes, from);
+                    }
                 }
             }
         });
@@ -111,8 +125,14 @@ fn encoded(name: &str) -> Vec<u8> {
     labels.chain([0]).collect()
 }
 
+/// What is answered, and whether late.
+struct Answer {
+    bytes: Vec<u8>,
+    late: bool,
+}
+
 /// RFC 1035 §4.1, for a question alone. Whatever else is asked gets no answer.
-fn answer(zone: &Zone, question: &[u8]) -> Option<Vec<u8>> {
+fn answer(zone: &Zone, question: &[u8]) -> Option<Answer> {
     let mut at = 12;
     let mut labels = Vec::new();
     loop {
@@ -131,6 +151,9 @@ fn answer(zone: &Zone, question: &[u8]) -> Option<Vec<u8>> {
     let of_type = u16::from_be_bytes(question.get(at..at + 2)?.try_into().ok()?);
     let asked = question.get(12..at + 4)?;
     let none = Vec::new();
+    let late = name.ends_with(&format!(".{SLOW}"));
+    let known = zone.keys().any(|(known, _)| *known == name);
+    let name = if late && !known { SLOW.to_owned() } else { name };
     let found = zone.get(&(name.clone(), of_type)).unwrap_or(&none);
     // A name that has records of another type, or names below it, is there.
     let below = format!(".{name}");
@@ -152,7 +175,7 @@ fn answer(zone: &Zone, question: &[u8]) -> Option<Vec<u8>> {
         answer.extend((data.len() as u16).to_be_bytes());
         answer.extend(data);
     }
-    Some(answer)
+    Some(Answer { bytes: answer, late })
 }
 
 #[cfg(test)]
@@ -175,7 +198,7 @@ mod tests {
             question.extend(encoded(name));
             question.extend(of_type.to_be_bytes());
             question.extend([0, 1]);
-            answer(&zone, &question).unwrap()
+            answer(&zone, &question).unwrap().bytes
         };
         let a = ask("A.example", TYPE_A);
         assert_eq!((a[3], a[7]), (0x80, 1));

@@ -99,7 +99,11 @@ enum What {
         count: usize,
     },
     /// What nobody should send, while ordinary mail is timed. Takes minutes.
-    Abuse,
+    Abuse {
+        /// Less of everything: to see that it works.
+        #[arg(long)]
+        short: bool,
+    },
 }
 
 /// What was measured.
@@ -182,7 +186,7 @@ fn tables(arguments: &Arguments, bar: &ProgressBar) -> Result<Vec<Table>> {
             tables
         }
         Some(What::Crowd { count }) => vec![crowd::measure(count, &at)?],
-        Some(What::Abuse) => vec![abuse::measure(&at)?],
+        Some(What::Abuse { short }) => vec![abuse::measure(short, &at)?],
     })
 }
 

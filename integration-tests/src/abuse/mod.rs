@@ -1,5 +1,9 @@
 //! What nobody should send: thousands of slow connections, endless recipients, messages without end, headers without end,
-//! parts within parts. While each goes on, ordinary mail is sent, and timed, and the memory of the server is looked at.
+//! parts within parts, reports that are bombs, a DNS that is slow. While each goes on, ordinary mail is sent, and timed,
+//! and the memory of the server is looked at.
+
+pub mod bombs;
+mod dns;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -12,6 +16,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::client::Smtp;
 use crate::process::memory_of;
+use crate::{Dns, Mox, Options, Shape, free_ip};
 
 /// Between two ordinary messages.
 const PROBE_PAUSE: Duration = Duration::from_millis(250);
@@ -35,6 +40,10 @@ pub struct Sizes {
     pub nested: usize,
     /// Bytes of a header.
     pub header: usize,
+    /// Reports of a kind at the same time.
+    pub at_once: usize,
+    /// Senders at the same time whose DNS is slow.
+    pub askers: usize,
 }
 
 impl Sizes {
@@ -48,6 +57,8 @@ impl Sizes {
             data: 300 << 20,
             nested: 10_000,
             header: 8 << 20,
+            at_once: 4,
+            askers: 20,
         }
     }
 
@@ -61,6 +72,8 @@ impl Sizes {
             data: 10 << 30,
             nested: 10_000,
             header: 100 << 20,
+            at_once: 20,
+            askers: 200,
         }
     }
 }
@@ -92,6 +105,43 @@ pub struct Abuse<'a> {
     pub abusive: (String, String),
     /// How much.
     pub sizes: Sizes,
+}
+
+/// DNS that verifies `sender.example`, the sender of ordinary mail and of reports.
+const RECORDS: &str = "
+sender.example TXT v=spf1 ip4:127.0.0.0/8 -all
+sender.example MX 10 mx.sender.example
+mx.sender.example A 127.0.0.1
+1.0.0.127.in-addr.arpa PTR mx.sender.example
+_dmarc.sender.example TXT v=DMARC1; p=reject
+slow.example TXT v=spf1 include:a.slow.example include:b.slow.example -all
+slow.example MX 10 mx.sender.example
+a.slow.example TXT v=spf1 -all
+b.slow.example TXT v=spf1 ip4:127.0.0.0/8 -all
+";
+
+/// A system that is a host, with its DNS, and with [`bombs::SETTINGS`], without limits on connections.
+///
+/// # Errors
+/// If it does not come up.
+pub fn internet(shape: Shape) -> Result<(Mox, Dns)> {
+    let dns = Dns::serve(free_ip(), RECORDS)?;
+    let options = Options {
+        host_with_dns: Some(dns.address()),
+        ..Options::default()
+    };
+    let mut mox = Mox::prepare(shape, &options)?;
+    mox.edit_config(|config| {
+        let none = toml_edit::Array::from_iter([0, 0, 0]);
+        for limit in ["connections", "new_connections_per_minute", "messages_per_minute"] {
+            config["limits"]["smtp-in"][limit] = toml_edit::value(none.clone());
+        }
+    })?;
+    let domains = mox.config_dir().join("domains.toml");
+    let text = std::fs::read_to_string(&domains)?;
+    std::fs::write(&domains, text + bombs::SETTINGS)?;
+    mox.start_first()?;
+    Ok((mox, dns))
 }
 
 /// Watches meanwhile.
@@ -133,6 +183,27 @@ impl Abuse<'_> {
         all.into_iter()
             .map(|(what, abuse)| self.watched(&what, abuse).with_context(|| what.clone()))
             .collect()
+    }
+
+    /// What comes from the internet, to a host that looks who sends, and is made ready by [`internet`].
+    ///
+    /// # Errors
+    /// If the server does not answer as it should.
+    pub fn run_from_internet(&self) -> Result<Vec<Outcome>> {
+        let mut outcomes = Vec::new();
+        for bomb in bombs::all()? {
+            let what = format!("{} as a report", bomb.name);
+            outcomes.push(self.watched(&what, &|abuse| abuse.bomb(&bomb)).context(what)?);
+        }
+        let askers = self.sizes.askers;
+        let all: [(String, Kind<'_, Self>); 2] = [
+            (format!("{askers} senders whose DNS never answers"), &Self::silent_dns),
+            (format!("{askers} senders whose DNS is slow"), &Self::slow_dns),
+        ];
+        for (what, abuse) in all {
+            outcomes.push(self.watched(&what, abuse).context(what)?);
+        }
+        Ok(outcomes)
     }
 
     /// Does it while ordinary mail is sent.
