@@ -9,10 +9,11 @@ const OURS: [&str; 2] = ["Return-Path", "Delivered-To"];
 const PREFIX: &[u8] = b"x-mox-";
 
 /// The message without header fields that say what only we can know: trace fields of our delivery, results in our name,
-/// and our own extensions. It is the same bytes if there are none. `hostnames` are all that we write results under.
+/// and our own extensions; and without what would continue the last of those that we put above it. It is the same bytes
+/// if there are none. `hostnames` are all that we write results under.
 pub(crate) fn remove(message: &Bytes, hostnames: &[String]) -> Bytes {
-    let mut out: Option<Vec<u8>> = None;
-    let mut kept = 0;
+    let mut kept = continuation(message);
+    let mut out = (kept > 0).then(|| Vec::with_capacity(message.len()));
     for field in mox_message::headers(message) {
         if is_foreign(&field, hostnames) {
             out.get_or_insert_with(|| Vec::with_capacity(message.len()))
@@ -26,6 +27,20 @@ pub(crate) fn remove(message: &Bytes, hostnames: &[String]) -> Bytes {
             out.extend_from_slice(&message[kept..]);
             out.into()
         }
+    }
+}
+
+/// Octets of lines at the start that continue a field where there is none (RFC 5322 §2.2.3), if fields follow: without,
+/// it is all text.
+fn continuation(message: &[u8]) -> usize {
+    let mut end = 0;
+    while let Some(b' ' | b'\t') = message.get(end) {
+        let line = message[end..].iter().position(|b| *b == b'\n');
+        end = line.map_or(message.len(), |at| end + at + 1);
+    }
+    match mox_message::headers(message).next() {
+        Some(_) => end,
+        None => 0,
     }
 }
 
@@ -60,7 +75,20 @@ mod tests {
             &remove(&message, &hostnames)[..],
             b"Subject: a\r\nAuthentication-Results: other; spf=pass\r\nX-Other: y\r\nTo: b\r\n\r\nReturn-Path: body\r\n"
         );
-        let plain = Bytes::from_static(b"Subject: a\r\n\r\nb\r\n");
-        assert_eq!(remove(&plain, &hostnames).as_ptr(), plain.as_ptr());
+        for plain in ["Subject: a\r\n\r\nb\r\n", " text\r\n more\r\n", "", " "] {
+            let plain = Bytes::from_static(plain.as_bytes());
+            assert_eq!(remove(&plain, &hostnames).as_ptr(), plain.as_ptr(), "{plain:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_continues_what_we_put_above() {
+        for message in [
+            &b" dkim=pass\r\n\t\r\nSubject: a\r\n b\r\n\r\n c\r\n"[..],
+            b"\tx\r\nReturn-Path: x\r\n y\r\nSubject: a\r\n b\r\n\r\n c\r\n",
+        ] {
+            let left = remove(&Bytes::from_static(message), &[]);
+            assert_eq!(&left[..], b"Subject: a\r\n b\r\n\r\n c\r\n", "{message:?}");
+        }
     }
 }
