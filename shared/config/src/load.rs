@@ -301,6 +301,11 @@ mod tests {
                 "destinations.\"x@example.org\" = { rulesets = [{ mailbox = \"y\", msg_from_regexp = \"(\" }] }",
                 "regular expression",
             ),
+            // MAIL FROM is what anybody can say.
+            (
+                "destinations.\"x@example.org\" = { rulesets = [{ mailbox = \"y\", smtp_mail_from_regexp = \"f\", is_forward = true }] }",
+                "add verified_domain",
+            ),
             (
                 "[domains.\"example.org\".aliases.team]\naddresses = [\"x@example.org\"]",
                 "no account has the address",

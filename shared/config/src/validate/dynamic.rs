@@ -314,7 +314,7 @@ fn ruleset_problems(ruleset: &Ruleset, at: &FieldPath, bad: &mut Bad<'_>) {
             "is_forward and list_allow_domain exclude each other: remove one of them".to_owned(),
         );
     }
-    if ruleset.is_forward && ruleset.verified_domain.is_none() && ruleset.smtp_mail_from_regexp.is_none() {
+    if ruleset.is_forward && ruleset.verified_domain.is_none() {
         bad(
             at.key("is_forward"),
             "anybody could say so: add verified_domain of who forwards".to_owned(),

@@ -290,3 +290,44 @@ async fn who_has_not_the_private_key_is_refused() {
         assert!(accepted.is_err());
     }
 }
+
+#[tokio::test]
+async fn sessions_are_resumed_unless_that_is_off() {
+    use rustls::HandshakeKind::{Full, Resumed};
+    let mut site = Site::new();
+    site.write("first", &["localhost"]);
+    for (resumption, second) in [(true, Resumed), (false, Full)] {
+        for versions in [TLS13, TLS12] {
+            let options = TlsOptions {
+                resumption,
+                client_certificates: false,
+            };
+            let listener = Site::listener(&["first"]);
+            let tls = TlsAcceptorConfig::load(&listener, site.folder.path(), options).unwrap();
+            let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+                .with_protocol_versions(versions)
+                .unwrap()
+                .with_root_certificates(site.roots.clone())
+                .with_no_client_auth();
+            let config = Arc::new(config);
+            for kind in [Full, second] {
+                let (client, server) = tokio::io::duplex(1 << 16);
+                let serving = async {
+                    let (mut stream, _) = tls.accept(Box::new(server)).await.unwrap();
+                    stream.write_all(b"hello").await.unwrap();
+                    stream.flush().await.unwrap();
+                };
+                let connecting = async {
+                    let name = ServerName::try_from("localhost").unwrap();
+                    let connector = TlsConnector::from(Arc::clone(&config));
+                    let mut stream = connector.connect(name, client).await.unwrap();
+                    let mut got = [0; 5];
+                    stream.read_exact(&mut got).await.unwrap();
+                    stream.get_ref().1.handshake_kind()
+                };
+                let ((), was) = tokio::join!(serving, connecting);
+                assert_eq!(was, Some(kind), "{versions:?}, resumption: {resumption}");
+            }
+        }
+    }
+}

@@ -184,6 +184,10 @@ impl Command {
         let command = Self::parse(line)?;
         // RFC 5321 §4.1.1: tolerated there too, but not in the grammar.
         if line.ends_with(b" ") || line.ends_with(b"\t") {
+            if matches!(command, Self::Bdat(..)) {
+                // The chunk comes whatever is said to it.
+                return Err(ParseError::Chunk);
+            }
             return Err(ParseError::Lax("white space at the end of the line"));
         }
         let begins = |with: &[u8]| {

@@ -51,6 +51,9 @@ fn what_is_tolerated_is_refused_by_the_strict() {
     ] {
         assert!(Command::parse_strict(line.as_bytes()).is_ok(), "{line}");
     }
+    // The octets of the chunk follow, and must not be taken for commands.
+    let chunk = Command::parse_strict(b"BDAT 10 LAST ").unwrap_err();
+    assert!(chunk.is_final(), "{chunk:?}");
 }
 
 #[test]
