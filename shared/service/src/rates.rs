@@ -43,7 +43,7 @@ struct Counts {
     networks: HashMap<Network, Count>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone, Copy)]
 struct Count {
     messages: u64,
     bytes: u64,
@@ -74,9 +74,7 @@ impl Window {
         let mut counts = self.counts.lock();
         counts.renew(self.span, now);
         for (tier, network) in networks.iter().enumerate() {
-            let Some(count) = counts.networks.get(network) else {
-                continue;
-            };
+            let count = counts.networks.get(network).copied().unwrap_or_default();
             if reached(count.messages, self.messages[tier]) {
                 return Err(Over { what: "messages" });
             }
