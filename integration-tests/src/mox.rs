@@ -13,7 +13,7 @@ use toml_edit::DocumentMut;
 use crate::client::{self, Imap, Lines, Smtp};
 use crate::options::{HOST_USER, Options};
 use crate::process::{Process, binary, run};
-use crate::{network, pieces, wait};
+use crate::{Dns, network, pieces, wait};
 
 /// The account that a new localserve has: its address, which is its login name.
 pub const USER: &str = "mox@localhost";
@@ -73,6 +73,20 @@ impl Mox {
             self.command_with_input(&["setaccountpassword", "mox"], &format!("{PASSWORD}\n"))?;
         }
         Ok(())
+    }
+
+    /// As [`Mox::prepare`], of a host that asks a DNS server at this address, which is started with these records
+    /// ([`Dns::serve`]).
+    ///
+    /// # Errors
+    /// If the server does not come up, or the configuration can't be written.
+    pub fn prepare_host(shape: Shape, dns: IpAddr, records: &str) -> Result<(Self, Dns)> {
+        let dns = Dns::serve(dns, records)?;
+        let options = Options {
+            host_with_dns: Some(dns.address()),
+            ..Options::default()
+        };
+        Ok((Self::prepare(shape, &options)?, dns))
     }
 
     /// Writes the configuration of a new system, and starts nothing.

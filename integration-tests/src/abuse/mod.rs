@@ -16,7 +16,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::client::Smtp;
 use crate::process::memory_of;
-use crate::{Dns, Mox, Options, Shape, free_ip};
+use crate::{Dns, Mox, Shape, free_ip};
 
 /// Between two ordinary messages.
 const PROBE_PAUSE: Duration = Duration::from_millis(250);
@@ -125,12 +125,7 @@ b.slow.example TXT v=spf1 ip4:127.0.0.0/8 -all
 /// # Errors
 /// If it does not come up.
 pub fn internet(shape: Shape) -> Result<(Mox, Dns)> {
-    let dns = Dns::serve(free_ip(), RECORDS)?;
-    let options = Options {
-        host_with_dns: Some(dns.address()),
-        ..Options::default()
-    };
-    let mut mox = Mox::prepare(shape, &options)?;
+    let (mut mox, dns) = Mox::prepare_host(shape, free_ip(), RECORDS)?;
     mox.edit_config(|config| {
         let none = toml_edit::Array::from_iter([0, 0, 0]);
         for limit in ["connections", "new_connections_per_minute", "messages_per_minute"] {

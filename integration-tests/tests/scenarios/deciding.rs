@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use mox_integration_tests::client::{Imap, swaks};
-use mox_integration_tests::{Dns, Mox, Options, Shape, USER, free_ip, wait};
+use mox_integration_tests::{Dns, Mox, Shape, USER, free_ip, wait};
 
 in_both_shapes!(
     what_users_say_decides,
@@ -22,12 +22,7 @@ mx.sender.example A 127.0.0.1
 ";
 
 fn start(shape: Shape, dnsbls: &[&str]) -> Result<(Mox, Dns)> {
-    let dns = Dns::serve(free_ip(), RECORDS)?;
-    let options = Options {
-        host_with_dns: Some(dns.address()),
-        ..Options::default()
-    };
-    let mut mox = Mox::prepare(shape, &options)?;
+    let (mut mox, dns) = Mox::prepare_host(shape, free_ip(), RECORDS)?;
     mox.edit_config(|config| {
         let zones = toml_edit::Array::from_iter(dnsbls.iter().copied());
         config["listeners"]["local"]["smtp"]["dnsbls"] = toml_edit::value(zones);

@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result, ensure};
 use mox_integration_tests::client::python;
-use mox_integration_tests::{Dns, Mox, Options, Shape, USER, free_ip};
+use mox_integration_tests::{Mox, Shape, USER, free_ip};
 
 in_both_shapes!(what_is_sent_again_comes_once);
 
@@ -49,12 +49,7 @@ s.close()
 "#;
 
 fn what_is_sent_again_comes_once(shape: Shape) -> Result<()> {
-    let dns = Dns::serve(free_ip(), RECORDS)?;
-    let options = Options {
-        host_with_dns: Some(dns.address()),
-        ..Options::default()
-    };
-    let mut mox = Mox::prepare(shape, &options)?;
+    let (mut mox, _dns) = Mox::prepare_host(shape, free_ip(), RECORDS)?;
     mox.edit_config(|config| {
         config["listeners"]["local"]["smtp"]["first_time_sender_delay"] = toml_edit::value(DELAY);
     })?;

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use anyhow::{Context, Result, ensure};
 use mox_integration_tests::client::{Lines, Smtp};
-use mox_integration_tests::{Dns, Mox, Options, Shape, USER, free_ip, wait};
+use mox_integration_tests::{Mox, Shape, USER, free_ip, wait};
 
 in_both_shapes!(networks_have_limits);
 
@@ -31,12 +31,7 @@ const TOO_MANY: &str = "421 4.7.0 too many connections from your network, try ag
 const TRIES: u8 = 3;
 
 fn networks_have_limits(shape: Shape) -> Result<()> {
-    let dns = Dns::serve(free_ip(), RECORDS)?;
-    let options = Options {
-        host_with_dns: Some(dns.address()),
-        ..Options::default()
-    };
-    let mut mox = Mox::prepare(shape, &options)?;
+    let (mut mox, _dns) = Mox::prepare_host(shape, free_ip(), RECORDS)?;
     mox.edit_config(|config| {
         for (name, tiers) in LIMITS {
             config["limits"]["smtp-in"][name] = toml_edit::value(toml_edit::Array::from_iter(tiers));

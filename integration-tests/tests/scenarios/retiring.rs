@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result, ensure};
 use mox_integration_tests::client::{Smtp, base64};
-use mox_integration_tests::{Dns, Mox, Options, PASSWORD, Shape, Sink, USER, wait};
+use mox_integration_tests::{Dns, Mox, PASSWORD, Shape, Sink, USER, wait};
 use serde_json::Value;
 
 in_both_shapes!(what_left_is_kept_for_a_time, addresses_that_are_gone_are_left_alone);
@@ -30,12 +30,7 @@ fn submit(mox: &Mox, user: &str, to: &str) -> Result<()> {
 
 /// A host whose account has more settings, and what it delivers to.
 fn prepare(shape: Shape, settings: &str) -> Result<(Mox, Sink, Dns)> {
-    let dns = Dns::serve(Ipv4Addr::LOCALHOST.into(), "localhost A 127.0.0.1\n")?;
-    let options = Options {
-        host_with_dns: Some(dns.address()),
-        ..Options::default()
-    };
-    let mox = Mox::prepare(shape, &options)?;
+    let (mox, dns) = Mox::prepare_host(shape, Ipv4Addr::LOCALHOST.into(), "localhost A 127.0.0.1\n")?;
     let sink = Sink::start(mox.ip(), true)?;
     mox.deliver_to(sink.address())?;
     let domains = mox.config_dir().join("domains.toml");

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result, ensure};
 use mox_integration_tests::client::{Smtp, base64, python};
-use mox_integration_tests::{Dns, Mox, Options, PASSWORD, Shape, USER, wait};
+use mox_integration_tests::{Mox, Options, PASSWORD, Shape, USER, wait};
 use serde_json::Value;
 use toml_edit::{InlineTable, table, value};
 
@@ -237,12 +237,7 @@ routed.example MX 10 mx.both.example
 
 /// As a host, which delivers directly. Nobody listens there; the addresses that were dialed tell.
 fn addresses_of_one_family_are_left_out(shape: Shape) -> Result<()> {
-    let dns = Dns::serve(Ipv4Addr::LOCALHOST.into(), RECORDS)?;
-    let options = Options {
-        host_with_dns: Some(dns.address()),
-        ..Options::default()
-    };
-    let mut mox = Mox::prepare(shape, &options)?;
+    let (mut mox, _dns) = Mox::prepare_host(shape, Ipv4Addr::LOCALHOST.into(), RECORDS)?;
     mox.edit_config(|config| {
         for (name, off) in [("v4", "disable_ipv6"), ("v6", "disable_ipv4"), ("any", "")] {
             let mut direct = InlineTable::new();

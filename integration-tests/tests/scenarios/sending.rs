@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use mox_integration_tests::client::{output, python};
-use mox_integration_tests::{Dns, Mox, Options, PASSWORD, Shape, Sink, USER, wait};
+use mox_integration_tests::{Mox, Options, PASSWORD, Shape, Sink, USER, wait};
 use serde_json::Value;
 
 in_both_shapes!(
@@ -172,12 +172,7 @@ fn what_is_to_wait_waits(shape: Shape) -> Result<()> {
 fn senders_elsewhere_are_told_of_success(shape: Shape) -> Result<()> {
     let records = "remote.example TXT v=spf1 ip4:127.0.0.0/8 -all\nremote.example A 127.0.0.1\n\
                    other.example TXT v=spf1 ?all\nother.example A 127.0.0.1\n";
-    let dns = Dns::serve(std::net::Ipv4Addr::LOCALHOST.into(), records)?;
-    let options = Options {
-        host_with_dns: Some(dns.address()),
-        ..Options::default()
-    };
-    let mut mox = Mox::prepare(shape, &options)?;
+    let (mut mox, _dns) = Mox::prepare_host(shape, std::net::Ipv4Addr::LOCALHOST.into(), records)?;
     let sink = Sink::start(mox.ip(), true)?;
     mox.deliver_to(sink.address())?;
     mox.start_first()?;
@@ -215,12 +210,8 @@ fn senders_elsewhere_are_told_of_success(shape: Shape) -> Result<()> {
 
 /// As a host: in developer's mode there are no limits.
 fn what_an_account_sends_in_a_day_is_bounded(shape: Shape) -> Result<()> {
-    let dns = Dns::serve(std::net::Ipv4Addr::LOCALHOST.into(), "localhost A 127.0.0.1\n")?;
-    let options = Options {
-        host_with_dns: Some(dns.address()),
-        ..Options::default()
-    };
-    let mut mox = Mox::prepare(shape, &options)?;
+    let (mut mox, _dns) = Mox::prepare_host(shape, std::net::Ipv4Addr::LOCALHOST.into(), "localhost A 127.0.0.1\n")?;
+
     let domains = mox.config_dir().join("domains.toml");
     let text = std::fs::read_to_string(&domains)?
         .replace(

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use mox_integration_tests::abuse::{Abuse, Sizes};
 use mox_integration_tests::client::Smtp;
-use mox_integration_tests::{Dns, Mox, Options, Shape, USER, free_ip, wait};
+use mox_integration_tests::{Dns, Mox, Shape, USER, free_ip, wait};
 
 in_both_shapes!(
     nobody_learns_who_exists,
@@ -26,12 +26,7 @@ mx.sender.example A 127.0.0.1
 ";
 
 fn start(shape: Shape) -> Result<(Mox, Dns)> {
-    let dns = Dns::serve(free_ip(), RECORDS)?;
-    let options = Options {
-        host_with_dns: Some(dns.address()),
-        ..Options::default()
-    };
-    let mut mox = Mox::prepare(shape, &options)?;
+    let (mut mox, dns) = Mox::prepare_host(shape, free_ip(), RECORDS)?;
     mox.start_first()?;
     // So that there are addresses that nobody has.
     mox.command(&["config", "address", "rm", "@localhost"])?;

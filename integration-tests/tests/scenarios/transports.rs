@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, ensure};
-use mox_integration_tests::{Dns, Messages, Mox, Options, PASSWORD, Shape, Sink, USER, wait};
+use mox_integration_tests::{Messages, Mox, Options, PASSWORD, Shape, Sink, USER, wait};
 use serde_json::Value;
 use toml_edit::{Array, InlineTable, table, value};
 
@@ -168,15 +168,11 @@ fn serve(mut client: TcpStream, to: SocketAddr, seen: &Mutex<Vec<(SocketAddr, St
 }
 
 fn mail_goes_through_a_proxy(shape: Shape) -> Result<()> {
-    let dns = Dns::serve(
+    let (mut mox, _dns) = Mox::prepare_host(
+        shape,
         Ipv4Addr::LOCALHOST.into(),
         "elsewhere.example MX 10 mx.elsewhere.example\nmx.elsewhere.example A 192.0.2.25\n",
     )?;
-    let options = Options {
-        host_with_dns: Some(dns.address()),
-        ..Options::default()
-    };
-    let mut mox = Mox::prepare(shape, &options)?;
     let sink = Sink::start(mox.ip(), true)?;
     let proxy = Proxy::start(sink.address())?;
     mox.edit_config(|config| {

@@ -6,13 +6,12 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use mox_integration_tests::client::python;
-use mox_integration_tests::{Dns, Mox, Options, PASSWORD, Shape, Sink, USER, free_ip, lock, wait};
+use mox_integration_tests::{Dns, Mox, Options, Shape, Sink, USER, free_ip, lock, wait};
 use serde_json::Value;
 use toml_edit::{Array, table, value};
 
 use crate::certificates::{Authority, Certificate};
-use crate::mox::SUBMIT;
+use crate::mox::submit;
 use crate::policies::{self, Answer, Policies};
 
 /// Two days, in seconds.
@@ -83,19 +82,7 @@ impl World {
             "From: <{USER}>\nTo: <x@{domain}>\nSubject: {subject}\nMessage-ID: <{subject}@{domain}>\n\
              Date: Mon, 23 Nov 2026 09:00:00 +0000\n\nhello\n"
         );
-        let at = self.sender.submissions();
-        let to = format!("x@{domain}");
-        let args = [
-            &at.ip().to_string(),
-            &at.port().to_string(),
-            USER,
-            PASSWORD,
-            USER,
-            &to,
-            &message,
-            "",
-        ];
-        python(SUBMIT, &args).map(drop)
+        submit(&self.sender, &format!("x@{domain}"), &message)
     }
 
     fn arrived(&self, subject: &str) -> bool {

@@ -26,7 +26,7 @@ const NOTHING: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbc
 const BEFORE: &str = "b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0";
 
 /// Logs in with smtplib, and sends a message.
-pub const SUBMIT: &str = r#"
+const SUBMIT: &str = r#"
 import smtplib, ssl, sys
 host, port, user, password, sender, to, message, options = sys.argv[1:]
 context = ssl.create_default_context()
@@ -37,6 +37,18 @@ s.login(user, password)
 s.sendmail(sender, [to], message, mail_options=options.split())
 s.quit()
 "#;
+
+/// Has the account submit a message.
+pub fn submit(mox: &Mox, to: &str, message: &str) -> Result<()> {
+    submit_with(mox, USER, to, message, "")
+}
+
+/// As [`submit`], from another sender, with parameters of MAIL.
+fn submit_with(mox: &Mox, sender: &str, to: &str, message: &str, options: &str) -> Result<()> {
+    let at = mox.submissions();
+    let (host, port) = (at.ip().to_string(), at.port().to_string());
+    python(SUBMIT, &[&host, &port, USER, PASSWORD, sender, to, message, options]).map(drop)
+}
 
 /// The running world.
 pub struct World {
@@ -425,9 +437,7 @@ impl World {
         if cell.from == From::Postfix {
             return self.postfix.send(sender, &to, &message);
         }
-        let at = self.sender.submissions();
-        let (host, port) = (at.ip().to_string(), at.port().to_string());
-        python(SUBMIT, &[&host, &port, USER, PASSWORD, sender, &to, &message, options]).map(drop)
+        submit_with(&self.sender, sender, &to, &message, options)
     }
 
     /// Everything that was logged, for failures.

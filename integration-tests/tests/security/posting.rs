@@ -6,16 +6,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use mox_integration_tests::client::python;
-use mox_integration_tests::{
-    Dns, Mox, Options, PASSWORD, Process, Shape, Sink, USER, free_ip, lock, port_accepts, wait,
-};
+use mox_integration_tests::{Dns, Mox, Options, Process, Shape, Sink, USER, free_ip, lock, port_accepts, wait};
 use serde_json::Value;
 use toml_edit::value;
 
 use crate::certificates::Authority;
 use crate::keeping::directly;
-use crate::mox::SUBMIT;
+use crate::mox::submit;
 
 /// A day, and more than TLS reports are spread over.
 const LATER_HOURS: u32 = 30;
@@ -151,22 +148,12 @@ impl World {
     }
 
     fn send(&self, domain: &str) -> Result<()> {
-        let (to, at) = (format!("x@{domain}"), self.sender.submissions());
+        let to = format!("x@{domain}");
         let message = format!(
             "From: <{USER}>\nTo: <{to}>\nSubject: to {domain}\nMessage-ID: <1@{domain}>\n\
              Date: Mon, 23 Nov 2026 09:00:00 +0000\n\nhello\n"
         );
-        let args = [
-            &at.ip().to_string(),
-            &at.port().to_string(),
-            USER,
-            PASSWORD,
-            USER,
-            &to,
-            &message,
-            "",
-        ];
-        python(SUBMIT, &args).map(drop)
+        submit(&self.sender, &to, &message)
     }
 
     fn arrived(&self, part: &str) -> bool {
