@@ -43,7 +43,6 @@ pub struct Attempt<'a> {
 }
 
 /// What a client answers to a challenge.
-#[derive(Debug)]
 pub enum Response {
     /// This.
     Data(Bytes),
@@ -54,7 +53,6 @@ pub enum Response {
 }
 
 /// Whose turn it is.
-#[derive(Debug)]
 pub enum Turn {
     /// The client's, with this challenge.
     Ask(Bytes),
@@ -63,7 +61,6 @@ pub enum Turn {
 }
 
 /// How an exchange ended.
-#[derive(Debug)]
 pub enum Ended {
     /// The client is who it says.
     Success(Success),
