@@ -11,7 +11,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use mox_mailauth::dmarc::{Alignment, Outcome, PolicyTag};
 use mox_mailauth::message::Verdicts;
 use mox_mailauth::{dkim, organizational_domain, spf};
@@ -113,19 +112,27 @@ impl Reports {
         if expected == Expected::default() || findings.msg_from == Validation::Unknown {
             return None;
         }
-        let (result, found) = self.look(expected, findings, message.bytes()).await;
+        let (result, found) = self.look(expected, findings, message).await;
         self.found.get_or_create(&Labels { result }).inc();
         tracing::info!(from = findings.from, result, "message to an address for reports");
         found
     }
 
-    async fn look(&self, expected: Expected, findings: &Findings, message: Bytes) -> (&'static str, Option<Received>) {
+    async fn look(
+        &self,
+        expected: Expected,
+        findings: &Findings,
+        message: &Message,
+    ) -> (&'static str, Option<Received>) {
         if !is_verified(findings) {
             return ("unverified", None);
         }
+        // Many may wait, and each was read whole to find out who sent it.
+        message.release_memory();
         let Ok(Ok(permit)) = timeout(limits::REPORT_WAIT, Arc::clone(&self.reading).acquire_owned()).await else {
             return ("busy", None);
         };
+        let message = message.bytes();
         let reading = tokio::task::spawn_blocking(move || {
             let found = mox_reports::find(&message);
             drop(permit);

@@ -17,6 +17,7 @@ mod file;
 
 use std::io;
 use std::ops::Deref;
+use std::sync::Arc;
 
 use budget::Share;
 pub use budget::{Budget, MEMORY_TOTAL_BYTES};
@@ -178,10 +179,13 @@ impl Spool {
         }
         if self.file.is_none() {
             let data = std::mem::take(&mut self.buffer);
-            return Ok(Message(Bytes::from_owner(InMemory {
-                data,
-                _share: self.share,
-            })));
+            return Ok(Message {
+                bytes: Bytes::from_owner(InMemory {
+                    data,
+                    _share: self.share,
+                }),
+                file: None,
+            });
         }
         if !self.buffer.is_empty() {
             self.spill(&[]).await?;
@@ -190,10 +194,14 @@ impl Spool {
             return Err(self.error(io::ErrorKind::NotFound.into()));
         };
         let mapped = blocking(move || file.map()).await.map_err(|e| self.error(e))?;
-        Ok(Message(Bytes::from_owner(InFile {
+        let file = Arc::new(InFile {
             mapped,
             _share: self.share,
-        })))
+        });
+        Ok(Message {
+            bytes: Bytes::from_owner(Shared(Arc::clone(&file))),
+            file: Some(file),
+        })
     }
 }
 
@@ -212,26 +220,41 @@ impl AsRef<[u8]> for InMemory {
     }
 }
 
+#[derive(Debug)]
 struct InFile {
     mapped: Mapped,
     _share: Share,
 }
 
-impl AsRef<[u8]> for InFile {
+/// As the owner of bytes.
+struct Shared(Arc<InFile>);
+
+impl AsRef<[u8]> for Shared {
     fn as_ref(&self) -> &[u8] {
-        self.mapped.as_ref()
+        self.0.mapped.as_ref()
     }
 }
 
 /// A message that was received. Clones, and slices of its bytes, share it.
 #[derive(Clone, Debug)]
-pub struct Message(Bytes);
+pub struct Message {
+    bytes: Bytes,
+    file: Option<Arc<InFile>>,
+}
 
 impl Message {
     /// As shared bytes: slices of them keep the message, and its share of the budget.
     #[must_use]
     pub fn bytes(&self) -> Bytes {
-        self.0.clone()
+        self.bytes.clone()
+    }
+
+    /// Takes a large message out of the memory of this process while nobody reads it, as when it waits for its turn. It
+    /// is in its file, and comes back as it is read.
+    pub fn release_memory(&self) {
+        if let Some(file) = &self.file {
+            file.mapped.release();
+        }
     }
 }
 
@@ -239,18 +262,18 @@ impl Deref for Message {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.0
+        &self.bytes
     }
 }
 
 impl AsRef<[u8]> for Message {
     fn as_ref(&self) -> &[u8] {
-        &self.0
+        &self.bytes
     }
 }
 
 impl From<Message> for Bytes {
     fn from(message: Message) -> Bytes {
-        message.0
+        message.bytes
     }
 }
