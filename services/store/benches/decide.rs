@@ -6,14 +6,14 @@
 //! somebody whose address is known, from an unknown address of a known domain, from an unknown domain in a known network,
 //! and from a stranger. DIRECTORY is on the disk to be measured (default: the system's folder for temporary files).
 
+mod world;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use bytes::Bytes;
-use mox_config::{Account, Destination, Domain, Dynamic};
-use mox_proto::config::v1::CommitConfigRequest;
 use mox_proto::delivery::v1 as api;
 use mox_proto::delivery::v1::Validation;
 use mox_proto::delivery::v1::delivery_service_client::DeliveryServiceClient;
@@ -22,17 +22,15 @@ use mox_proto::mail::v1 as mail;
 use mox_proto::record::v1 as record;
 use mox_proto::record::v1::message::Training;
 use mox_rpc::{Channel, Identity};
-use mox_store::account::{Accounts, INDEX_BYTES, history};
+use mox_store::account::history;
 use mox_store::auth::Sessions;
-use mox_store::content::{Contents, EngineBlobs};
 use mox_store::delivery::Delivery;
 use mox_store::engine::{Commit, Db, Options, RocksEngine};
-use mox_store::registry::Registry;
 use mox_types::{AccountId, MessageId};
 use tonic::service::Routes;
+use world::{NOW, World};
 
 const COUNT: u64 = 1_000_000;
-const NOW: i64 = 1_800_000_000;
 /// Messages of one commit of the history.
 const BATCH: u64 = 2000;
 /// Decisions that are timed of each kind; the median counts.
@@ -134,25 +132,12 @@ fn askers() -> [(Peer, &'static str); 4] {
 impl Bench {
     async fn new(dir: tempfile::TempDir) -> anyhow::Result<Self> {
         let db: Db = Arc::new(RocksEngine::open(&Options::new(dir.path()))?);
-        let millis: mox_store::content::NowMillis = Arc::new(|| NOW * 1000);
-        let bus = mox_events::Bus::in_process();
-        let registry = Registry::open(db.clone(), bus, millis.clone(), Sessions::default()).await?;
-        let domain: mox_types::Domain = "example.org".parse()?;
-        let mut config = Account::new(domain.clone());
-        let address = "a@example.org".parse().map_err(|e| anyhow::anyhow!("address: {e}"))?;
-        config.destinations.insert(address, Destination::default());
-        let mut dynamic = Dynamic::default();
-        dynamic.domains.insert(domain, Domain::default());
-        dynamic.accounts.insert("a".into(), config);
-        let request = CommitConfigRequest {
-            key: mox_rpc::key(),
-            snapshot: serde_json::to_vec(&dynamic)?.into(),
-            ..Default::default()
-        };
-        let answer = registry.commit(&request).await?;
-        let account = AccountId::try_from(&answer.accounts[0].id)?;
-        let accounts = Accounts::new(db.clone(), Arc::new(|_: &str| 0), Arc::new(|| NOW), INDEX_BYTES);
-        let contents = Contents::new(db.clone(), Arc::new(EngineBlobs::new(db.clone())), millis);
+        let World {
+            registry,
+            accounts,
+            contents,
+            account,
+        } = World::open(db.clone(), Sessions::default()).await?;
         let routes = Routes::new(DeliveryServiceServer::new(Delivery::new(accounts, contents, registry)));
         Ok(Self {
             delivery: DeliveryServiceClient::new(Channel::in_process(routes, Identity::new("smtp-in"))),

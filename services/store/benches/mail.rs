@@ -4,12 +4,12 @@
 //! one caller and from 32, into a mailbox that fills, with and without its index in use; then lists 6,000 rows.
 //! DIRECTORY is on the disk to be measured (default: the system's folder for temporary files).
 
+mod world;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use mox_config::{Account, Destination, Domain, Dynamic};
-use mox_proto::config::v1::CommitConfigRequest;
 use mox_proto::delivery::v1 as api;
 use mox_proto::delivery::v1::delivery_service_client::DeliveryServiceClient;
 use mox_proto::delivery::v1::delivery_service_server::DeliveryServiceServer;
@@ -17,19 +17,16 @@ use mox_proto::mail::v1 as mail;
 use mox_proto::mail::v1::mail_service_client::MailServiceClient;
 use mox_proto::mail::v1::mail_service_server::MailServiceServer;
 use mox_rpc::{Channel, Identity};
-use mox_store::account::{Accounts, INDEX_BYTES};
 use mox_store::auth::{SessionInfo, Sessions};
-use mox_store::content::{Contents, EngineBlobs};
 use mox_store::delivery::Delivery;
-use mox_store::engine::{Db, Options, RocksEngine};
+use mox_store::engine::{Options, RocksEngine};
 use mox_store::mail::Mail;
-use mox_store::registry::Registry;
 use mox_types::AccountId;
 use tonic::service::Routes;
+use world::{NOW, World};
 
 const SIZE: usize = 4096;
 const CALLERS: usize = 32;
-const NOW: i64 = 1_800_000_000;
 
 struct Bench {
     delivery: DeliveryServiceClient<Channel>,
@@ -42,26 +39,14 @@ struct Bench {
 
 impl Bench {
     async fn new(dir: tempfile::TempDir) -> anyhow::Result<Self> {
-        let db: Db = Arc::new(RocksEngine::open(&Options::new(dir.path()))?);
+        let db = Arc::new(RocksEngine::open(&Options::new(dir.path()))?);
         let sessions = Sessions::default();
-        let bus = mox_events::Bus::in_process();
-        let registry = Registry::open(db.clone(), bus, Arc::new(|| NOW * 1000), sessions.clone()).await?;
-        let mut dynamic = Dynamic::default();
-        let domain: mox_types::Domain = "example.org".parse()?;
-        dynamic.domains.insert(domain.clone(), Domain::default());
-        let mut config = Account::new(domain);
-        let address = "a@example.org".parse().map_err(|e| anyhow::anyhow!("address: {e}"))?;
-        config.destinations.insert(address, Destination::default());
-        dynamic.accounts.insert("a".into(), config);
-        let request = CommitConfigRequest {
-            key: mox_rpc::key(),
-            snapshot: serde_json::to_vec(&dynamic)?.into(),
-            ..Default::default()
-        };
-        let answer = registry.commit(&request).await?;
-        let account = AccountId::try_from(&answer.accounts[0].id)?;
-        let accounts = Accounts::new(db.clone(), Arc::new(|_: &str| 0), Arc::new(|| NOW), INDEX_BYTES);
-        let contents = Contents::new(db.clone(), Arc::new(EngineBlobs::new(db)), Arc::new(|| NOW * 1000));
+        let World {
+            registry,
+            accounts,
+            contents,
+            account,
+        } = World::open(db, sessions.clone()).await?;
         let identity = Identity::new("imap");
         let info = SessionInfo {
             account,
