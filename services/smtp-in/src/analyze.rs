@@ -127,6 +127,8 @@ pub(crate) async fn analyze(
         }
         Err(_) => late(),
     };
+    // It was read whole, and may now wait: to be read as a report, or for the store.
+    message.release_memory();
     let summary = HeaderSummary::of(&message[..mox_message::header_end(message)]);
     let from = summary.from_address().map(ToString::to_string).unwrap_or_default();
     let found = Found {

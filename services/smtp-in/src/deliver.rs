@@ -35,8 +35,10 @@ pub(crate) async fn run(session: &mut Session, transaction: &Transaction, messag
     let received = trace::received(session, transaction, findings.iprev_names.first().map(String::as_str));
     let looped = looped(&message, transaction);
     let report = shared.reports.find(transaction, &findings, &message).await;
-    let message = foreign::remove(&message.bytes(), &shared.hostnames);
-    let size = (message.len() + received.len() + findings.header.len()) as u64;
+    let author = author(transaction, &findings, &message);
+    let message = foreign::remove(&message.into(), &shared.hostnames);
+    let length: usize = message.iter().map(Bytes::len).sum();
+    let size = (length + received.len() + findings.header.len()) as u64;
     let incoming = Incoming {
         place: &place,
         shared,
@@ -48,6 +50,7 @@ pub(crate) async fn run(session: &mut Session, transaction: &Transaction, messag
         findings: &findings,
         received: &received,
         size,
+        author,
     };
     let outcome = match incoming.keep(session, message, looped).await {
         Ok(kept) => kept,
@@ -133,6 +136,23 @@ fn looped(message: &Message, transaction: &Transaction) -> Vec<usize> {
     rcpts.filter(|(_, rcpt)| is_looped(&rcpt.who)).map(|(n, _)| n).collect()
 }
 
+/// The address in From, if it is verified and a list may ask for it.
+fn author(transaction: &Transaction, findings: &Findings, message: &[u8]) -> Option<String> {
+    if !transaction.asks_for_poster() {
+        return None;
+    }
+    let from = match findings.msg_from {
+        Validation::Strict | Validation::Dmarc | Validation::Relaxed => findings.from.clone(),
+        // In developer's mode nobody has looked, and everybody is believed.
+        Validation::Unknown => {
+            let summary = mox_message::HeaderSummary::of(&message[..mox_message::header_end(message)]);
+            summary.from_address().map(ToString::to_string).unwrap_or_default()
+        }
+        _ => return None,
+    };
+    (!from.is_empty()).then_some(from)
+}
+
 /// What the store is told of the sender.
 fn envelope(session: &Session, transaction: &Transaction, findings: &Findings) -> Envelope {
     let info = &session.info;
@@ -177,11 +197,13 @@ pub(crate) struct Incoming<'a> {
     pub findings: &'a Findings,
     received: &'a str,
     size: u64,
+    /// See [`author`].
+    author: Option<String>,
 }
 
 impl Incoming<'_> {
-    async fn keep(self, session: &mut Session, message: Bytes, looped: Vec<usize>) -> Result<Outcome, Failed> {
-        let poster = self.poster(&message).await?;
+    async fn keep(self, session: &mut Session, message: Vec<Bytes>, looped: Vec<usize>) -> Result<Outcome, Failed> {
+        let poster = self.poster().await?;
         let (mut recipients, mut refused) = self.transaction.recipients(poster.as_deref());
         recipients.retain(|recipient| !looped.contains(&recipient.rcpt));
         refused.extend(looped.into_iter().map(|rcpt| {
@@ -251,24 +273,12 @@ impl Incoming<'_> {
         Ok(outcome)
     }
 
-    /// The address in From, as configured if it is one of ours, if it is verified and a list may ask for it.
-    async fn poster(&self, message: &[u8]) -> Result<Option<String>, Status> {
-        if !self.transaction.asks_for_poster() {
+    /// The author's address as it is configured, if it is one of ours.
+    async fn poster(&self) -> Result<Option<String>, Status> {
+        let Some(author) = &self.author else {
             return Ok(None);
-        }
-        let from = match self.findings.msg_from {
-            Validation::Strict | Validation::Dmarc | Validation::Relaxed => self.findings.from.clone(),
-            // In developer's mode nobody has looked, and everybody is believed.
-            Validation::Unknown => {
-                let summary = mox_message::HeaderSummary::of(&message[..mox_message::header_end(message)]);
-                summary.from_address().map(ToString::to_string).unwrap_or_default()
-            }
-            _ => return Ok(None),
         };
-        if from.is_empty() {
-            return Ok(None);
-        }
-        let found = rcpt::lookup(self.shared, &from).await?;
+        let found = rcpt::lookup(self.shared, author).await?;
         Ok((!found.canonical_address.is_empty()).then_some(found.canonical_address))
     }
 
@@ -421,20 +431,24 @@ fn seconds(shared: &Shared) -> i64 {
     since.ok().and_then(|s| i64::try_from(s.as_secs()).ok()).unwrap_or(0)
 }
 
-/// The message within the calls, or uploaded before them.
-async fn content(shared: &Shared, bytes: Bytes) -> Result<Content, Status> {
-    if bytes.len() <= INLINE_CONTENT_BYTES {
+/// The message, in slices, within the calls, or uploaded before them.
+async fn content(shared: &Shared, slices: Vec<Bytes>) -> Result<Content, Status> {
+    let size: usize = slices.iter().map(Bytes::len).sum();
+    if size <= INLINE_CONTENT_BYTES {
+        let whole = match &slices[..] {
+            [whole] => whole.clone(),
+            _ => slices.concat().into(),
+        };
         return Ok(Content {
-            r#where: Some(Where::Inline(bytes)),
+            r#where: Some(Where::Inline(whole)),
         });
     }
-    let size = bytes.len() as u64;
-    let starts = (0..bytes.len()).step_by(limits::UPLOAD_PIECE);
-    let pieces = starts.map(move |start| {
-        let end = (start + limits::UPLOAD_PIECE).min(bytes.len());
-        UploadRequest {
-            data: bytes.slice(start..end),
-        }
+    let size = size as u64;
+    let pieces = slices.into_iter().flat_map(|slice| {
+        let starts = (0..slice.len()).step_by(limits::UPLOAD_PIECE);
+        starts.map(move |start| UploadRequest {
+            data: slice.slice(start..(start + limits::UPLOAD_PIECE).min(slice.len())),
+        })
     });
     // A stream can't be repeated: when this fails, the client is to try again.
     let uploaded = shared

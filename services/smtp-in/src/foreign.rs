@@ -9,25 +9,21 @@ const OURS: [&str; 2] = ["Return-Path", "Delivered-To"];
 const PREFIX: &[u8] = b"x-mox-";
 
 /// The message without header fields that say what only we can know: trace fields of our delivery, results in our name,
-/// and our own extensions; and without what would continue the last of those that we put above it. It is the same bytes
-/// if there are none. `hostnames` are all that we write results under.
-pub(crate) fn remove(message: &Bytes, hostnames: &[String]) -> Bytes {
+/// and our own extensions; and without what would continue the last of those that we put above it. It comes in order, as
+/// slices of what was received. `hostnames` are all that we write results under.
+pub(crate) fn remove(message: &Bytes, hostnames: &[String]) -> Vec<Bytes> {
     let mut kept = continuation(message);
-    let mut out = (kept > 0).then(|| Vec::with_capacity(message.len()));
+    let mut slices = Vec::new();
     for field in mox_message::headers(message) {
         if is_foreign(&field, hostnames) {
-            out.get_or_insert_with(|| Vec::with_capacity(message.len()))
-                .extend_from_slice(&message[kept..field.start]);
+            if field.start > kept {
+                slices.push(message.slice(kept..field.start));
+            }
             kept = field.end;
         }
     }
-    match out {
-        None => message.clone(),
-        Some(mut out) => {
-            out.extend_from_slice(&message[kept..]);
-            out.into()
-        }
-    }
+    slices.push(message.slice(kept..));
+    slices
 }
 
 /// Octets of lines at the start that continue a field where there is none (RFC 5322 §2.2.3), if fields follow: without,
@@ -72,12 +68,12 @@ mod tests {
         );
         let hostnames = ["mail.example.net".to_owned(), "mail2.example.net".to_owned()];
         assert_eq!(
-            &remove(&message, &hostnames)[..],
+            remove(&message, &hostnames).concat(),
             b"Subject: a\r\nAuthentication-Results: other; spf=pass\r\nX-Other: y\r\nTo: b\r\n\r\nReturn-Path: body\r\n"
         );
         for plain in ["Subject: a\r\n\r\nb\r\n", " text\r\n more\r\n", "", " "] {
             let plain = Bytes::from_static(plain.as_bytes());
-            assert_eq!(remove(&plain, &hostnames).as_ptr(), plain.as_ptr(), "{plain:?}");
+            assert_eq!(remove(&plain, &hostnames), [plain]);
         }
     }
 
@@ -88,7 +84,7 @@ mod tests {
             b"\tx\r\nReturn-Path: x\r\n y\r\nSubject: a\r\n b\r\n\r\n c\r\n",
         ] {
             let left = remove(&Bytes::from_static(message), &[]);
-            assert_eq!(&left[..], b"Subject: a\r\n b\r\n\r\n c\r\n", "{message:?}");
+            assert_eq!(left.concat(), b"Subject: a\r\n b\r\n\r\n c\r\n", "{message:?}");
         }
     }
 }

@@ -127,8 +127,6 @@ impl Reports {
         if !is_verified(findings) {
             return ("unverified", None);
         }
-        // Many may wait, and each was read whole to find out who sent it.
-        message.release_memory();
         let Ok(Ok(permit)) = timeout(limits::REPORT_WAIT, Arc::clone(&self.reading).acquire_owned()).await else {
             return ("busy", None);
         };
