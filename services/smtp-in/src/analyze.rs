@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use mox_dns::Resolver;
-use mox_mailauth::message::Verdicts;
+use mox_mailauth::message::{Signed, Verdicts, verify_signed};
 use mox_mailauth::results::Results;
-use mox_mailauth::{dmarc, iprev, message, organizational_domain, spf};
+use mox_mailauth::{Error, dmarc, iprev, organizational_domain, spf};
 use mox_message::HeaderSummary;
 use mox_proto::delivery::v1::{DmarcPolicy, DmarcResult, Validation};
 use mox_proto::report::v1::DmarcEvaluation;
@@ -80,6 +80,20 @@ impl Client {
     }
 }
 
+async fn verify(
+    resolver: &Arc<dyn Resolver>,
+    message: &Message,
+    domain: &str,
+    envelope: &spf::Verdict,
+) -> Result<Verdicts, Error> {
+    let signed = message.read(Signed::of).await;
+    match signed.map_err(|e| Error::Setup(e.to_string()))? {
+        Some(signed) => verify_signed(Arc::clone(resolver), signed, domain, envelope).await,
+        // It has no header.
+        None => Ok(Verdicts::default()),
+    }
+}
+
 /// Finds out about a message that was received.
 pub(crate) async fn analyze(
     resolver: Option<&Arc<dyn Resolver>>,
@@ -118,8 +132,7 @@ pub(crate) async fn analyze(
             question.helo_domain.as_deref().unwrap_or_default(),
         ),
     };
-    let verify = message::verify(Arc::clone(resolver), message.bytes(), domain, &envelope);
-    let verdicts = match timeout_at(deadline, verify).await {
+    let verdicts = match timeout_at(deadline, verify(resolver, message, domain, &envelope)).await {
         Ok(Ok(verdicts)) => verdicts,
         Ok(Err(error)) => {
             tracing::error!(%error, "authenticating a message");
@@ -127,8 +140,6 @@ pub(crate) async fn analyze(
         }
         Err(_) => late(),
     };
-    // It was read whole, and may now wait: to be read as a report, or for the store.
-    message.release_memory();
     let summary = HeaderSummary::of(&message[..mox_message::header_end(message)]);
     let from = summary.from_address().map(ToString::to_string).unwrap_or_default();
     let found = Found {

@@ -36,8 +36,8 @@ pub(crate) async fn run(session: &mut Session, transaction: &Transaction, messag
     let looped = looped(&message, transaction);
     let report = shared.reports.find(transaction, &findings, &message).await;
     let author = author(transaction, &findings, &message);
-    let message = foreign::remove(&message.into(), &shared.hostnames);
-    let length: usize = message.iter().map(Bytes::len).sum();
+    let slices = foreign::remove(&message.bytes(), &shared.hostnames);
+    let length: usize = slices.iter().map(Bytes::len).sum();
     let size = (length + received.len() + findings.header.len()) as u64;
     let incoming = Incoming {
         place: &place,
@@ -52,7 +52,7 @@ pub(crate) async fn run(session: &mut Session, transaction: &Transaction, messag
         size,
         author,
     };
-    let outcome = match incoming.keep(session, message, looped).await {
+    let outcome = match incoming.keep(session, Received { message, slices }, looped).await {
         Ok(kept) => kept,
         Err(Failed::Store(status)) => {
             tracing::error!(error = %status, size, "message not delivered");
@@ -188,6 +188,12 @@ fn envelope(session: &Session, transaction: &Transaction, findings: &Findings) -
     }
 }
 
+/// A message, and what of it is kept.
+struct Received {
+    message: Message,
+    slices: Vec<Bytes>,
+}
+
 /// A message with all that is known of it.
 pub(crate) struct Incoming<'a> {
     place: &'a Place,
@@ -202,7 +208,7 @@ pub(crate) struct Incoming<'a> {
 }
 
 impl Incoming<'_> {
-    async fn keep(self, session: &mut Session, message: Vec<Bytes>, looped: Vec<usize>) -> Result<Outcome, Failed> {
+    async fn keep(self, session: &mut Session, message: Received, looped: Vec<usize>) -> Result<Outcome, Failed> {
         let poster = self.poster().await?;
         let (mut recipients, mut refused) = self.transaction.recipients(poster.as_deref());
         recipients.retain(|recipient| !looped.contains(&recipient.rcpt));
@@ -431,8 +437,8 @@ fn seconds(shared: &Shared) -> i64 {
     since.ok().and_then(|s| i64::try_from(s.as_secs()).ok()).unwrap_or(0)
 }
 
-/// The message, in slices, within the calls, or uploaded before them.
-async fn content(shared: &Shared, slices: Vec<Bytes>) -> Result<Content, Status> {
+/// The message within the calls, or uploaded before them.
+async fn content(shared: &Shared, Received { message, slices }: Received) -> Result<Content, Status> {
     let size: usize = slices.iter().map(Bytes::len).sum();
     if size <= INLINE_CONTENT_BYTES {
         let whole = match &slices[..] {
@@ -446,9 +452,14 @@ async fn content(shared: &Shared, slices: Vec<Bytes>) -> Result<Content, Status>
     let size = size as u64;
     let pieces = slices.into_iter().flat_map(|slice| {
         let starts = (0..slice.len()).step_by(limits::UPLOAD_PIECE);
-        starts.map(move |start| UploadRequest {
-            data: slice.slice(start..(start + limits::UPLOAD_PIECE).min(slice.len())),
-        })
+        starts.map(move |start| slice.slice(start..(start + limits::UPLOAD_PIECE).min(slice.len())))
+    });
+    let pieces = pieces.enumerate().map(move |(number, data)| {
+        // What was sent is not needed here again.
+        if number % limits::UPLOAD_HELD == 0 {
+            message.release_memory();
+        }
+        UploadRequest { data }
     });
     // A stream can't be repeated: when this fails, the client is to try again.
     let uploaded = shared

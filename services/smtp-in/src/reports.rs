@@ -130,9 +130,10 @@ impl Reports {
         let Ok(Ok(permit)) = timeout(limits::REPORT_WAIT, Arc::clone(&self.reading).acquire_owned()).await else {
             return ("busy", None);
         };
-        let message = message.bytes();
+        let message = message.clone();
         let reading = tokio::task::spawn_blocking(move || {
             let found = mox_reports::find(&message);
+            message.release_memory();
             drop(permit);
             found
         });

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use mail_auth::AuthenticatedMessage;
+use mail_auth::common::crypto::HashAlgorithm;
 use mail_auth::dkim::Canonicalization;
 use mox_dns::Resolver;
 
@@ -34,6 +35,28 @@ impl Verdicts {
     }
 }
 
+/// A message as far as signatures are about it: read once, and nothing of its body is needed after that.
+#[derive(Debug, Clone)]
+pub struct Signed {
+    header: Bytes,
+    hashes: Vec<(Canonicalization, HashAlgorithm, u64, Vec<u8>)>,
+}
+
+impl Signed {
+    /// Reads all of a message, header and body as received, and hashes its body in each way that signatures ask for. It
+    /// takes a moment for a large one. `None` if it has no header.
+    #[must_use]
+    pub fn of(message: &Bytes) -> Option<Self> {
+        // With "strict", a signature that covers only a part of the body counts as misformed.
+        let mut parsed = AuthenticatedMessage::parse_with_opts(message, None, true)?;
+        mend_hashes(&mut parsed, message);
+        Some(Self {
+            header: message.slice(..message.len().min(parsed.body_offset as usize)),
+            hashes: parsed.body_hashes,
+        })
+    }
+}
+
 /// Verifies a whole message, header and body as received. `spf` is the verdict for `mail_from_domain`: of MAIL FROM, or
 /// of EHLO if that is null.
 ///
@@ -47,29 +70,50 @@ pub async fn verify(
     mail_from_domain: &str,
     spf: &spf::Verdict,
 ) -> Result<Verdicts, Error> {
-    if message.len() < LARGE {
-        return verify_here(resolver, &message, mail_from_domain, spf).await;
+    let signed = if message.len() < LARGE {
+        Signed::of(&message)
+    } else {
+        let reading = tokio::task::spawn_blocking(move || Signed::of(&message));
+        reading.await.map_err(|e| Error::Setup(e.to_string()))?
+    };
+    match signed {
+        Some(signed) => verify_signed(resolver, signed, mail_from_domain, spf).await,
+        None => Ok(Verdicts::default()),
+    }
+}
+
+/// As [`verify`], of a message that was read before.
+///
+/// # Errors
+/// See there.
+pub async fn verify_signed(
+    resolver: Arc<dyn Resolver>,
+    signed: Signed,
+    mail_from_domain: &str,
+    spf: &spf::Verdict,
+) -> Result<Verdicts, Error> {
+    if signed.header.len() < LARGE {
+        return verify_here(resolver, &signed, mail_from_domain, spf).await;
     }
     let (mail_from_domain, spf) = (mail_from_domain.to_owned(), spf.clone());
     let runtime = tokio::runtime::Handle::current();
-    tokio::task::spawn_blocking(move || runtime.block_on(verify_here(resolver, &message, &mail_from_domain, &spf)))
+    tokio::task::spawn_blocking(move || runtime.block_on(verify_here(resolver, &signed, &mail_from_domain, &spf)))
         .await
         .map_err(|e| Error::Setup(e.to_string()))?
 }
 
 async fn verify_here(
     resolver: Arc<dyn Resolver>,
-    message: &[u8],
+    signed: &Signed,
     mail_from_domain: &str,
     spf: &spf::Verdict,
 ) -> Result<Verdicts, Error> {
     let answers = Answers::new(resolver)?;
-    // With "strict", a signature that covers only a part of the body counts as misformed.
-    let Some(mut parsed) = AuthenticatedMessage::parse_with_opts(message, None, true) else {
+    let Some(mut parsed) = AuthenticatedMessage::parse_with_opts(&signed.header, None, true) else {
         return Ok(Verdicts::default());
     };
+    parsed.body_hashes.clone_from(&signed.hashes);
     dkim::limit(&mut parsed);
-    mend_hashes(&mut parsed, message);
     let outputs = dkim::verify(&answers, &parsed).await;
     let dkim = dkim::verdicts(&answers, &outputs);
     // What is not accepted of DKIM by us vouches for nobody.

@@ -4,9 +4,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
 /// Bytes of all messages in memory together. Beyond, they are written to files although they are small: thousands of
 /// clients that send slowly do not fill the memory.
 pub const MEMORY_TOTAL_BYTES: u64 = 48 << 20;
+
+/// Messages in files that are read whole at a time: as long as one is read, it is in memory.
+pub const READERS: usize = 2;
 
 /// One for a process. Clones share it.
 #[derive(Clone, Debug)]
@@ -19,6 +24,7 @@ struct Inner {
     /// Bytes that may be in memory, and that are.
     memory: u64,
     held: AtomicU64,
+    readers: Arc<Semaphore>,
     folder: PathBuf,
 }
 
@@ -37,6 +43,7 @@ impl Budget {
             used: AtomicU64::new(0),
             memory,
             held: AtomicU64::new(0),
+            readers: Arc::new(Semaphore::new(READERS)),
             folder: folder.into(),
         }))
     }
@@ -105,6 +112,12 @@ impl Share {
             .0
             .held
             .fetch_sub(std::mem::take(&mut self.held), Ordering::Relaxed);
+    }
+
+    /// A turn to read what is in a file, until it is dropped.
+    pub(crate) async fn reader(&self) -> Option<OwnedSemaphorePermit> {
+        // It is never closed.
+        Arc::clone(&self.budget.0.readers).acquire_owned().await.ok()
     }
 
     pub(crate) fn budget(&self) -> u64 {

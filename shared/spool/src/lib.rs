@@ -20,7 +20,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use budget::Share;
-pub use budget::{Budget, MEMORY_TOTAL_BYTES};
+pub use budget::{Budget, MEMORY_TOTAL_BYTES, READERS};
 use bytes::Bytes;
 use file::{Mapped, SpoolFile};
 
@@ -32,6 +32,9 @@ const BUFFER_BYTES: usize = 256 << 10;
 
 /// Memory for a message is set aside in steps from here, doubling.
 const FIRST_BYTES: usize = 16 << 10;
+
+/// Messages from this size on are read on a thread for such work, rather than beside other sessions.
+const OFF_THREAD_BYTES: usize = 64 << 10;
 
 /// Why a message can't be spooled.
 #[derive(Debug, thiserror::Error)]
@@ -196,7 +199,7 @@ impl Spool {
         let mapped = blocking(move || file.map()).await.map_err(|e| self.error(e))?;
         let file = Arc::new(InFile {
             mapped,
-            _share: self.share,
+            share: self.share,
         });
         Ok(Message {
             bytes: Bytes::from_owner(Shared(Arc::clone(&file))),
@@ -223,7 +226,7 @@ impl AsRef<[u8]> for InMemory {
 #[derive(Debug)]
 struct InFile {
     mapped: Mapped,
-    _share: Share,
+    share: Share,
 }
 
 /// As the owner of bytes.
@@ -247,6 +250,33 @@ impl Message {
     #[must_use]
     pub fn bytes(&self) -> Bytes {
         self.bytes.clone()
+    }
+
+    /// Reads the message whole, away from the runtime's threads if it is not small. Of those in files only [`READERS`]
+    /// are read at a time, and what was read of one is in memory no longer than that.
+    ///
+    /// # Errors
+    /// If the work panics, or the runtime is ending.
+    pub async fn read<T, F>(&self, work: F) -> io::Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Bytes) -> T + Send + 'static,
+    {
+        if self.bytes.len() < OFF_THREAD_BYTES {
+            return Ok(work(&self.bytes));
+        }
+        let turn = match &self.file {
+            Some(file) => Some(file.share.reader().await),
+            None => None,
+        };
+        let message = self.clone();
+        let reading = tokio::task::spawn_blocking(move || {
+            let done = work(&message.bytes);
+            message.release_memory();
+            drop(turn);
+            done
+        });
+        reading.await.map_err(io::Error::other)
     }
 
     /// Takes a large message out of the memory of this process while nobody reads it, as when it waits for its turn. It

@@ -1,7 +1,11 @@
 //! What a receiver of messages relies on.
 #![allow(clippy::unwrap_used)]
 
-use mox_spool::{Budget, MEMORY_BYTES, Spool, SpoolError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use mox_spool::{Budget, MEMORY_BYTES, READERS, Spool, SpoolError};
 use proptest::prelude::*;
 
 const LIMIT: u64 = 100 << 20;
@@ -46,6 +50,33 @@ async fn large_messages_are_mapped_and_leave_nothing() {
     assert_eq!(budget.used(), 5_000_000, "a slice keeps the message");
     drop(tail);
     assert_eq!(budget.used(), 0);
+}
+
+#[tokio::test]
+async fn few_large_messages_are_read_at_a_time() {
+    let folder = folder();
+    let budget = Budget::new(LIMIT, folder.path());
+    let (reading, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let mut readers = Vec::new();
+    for n in 0..8_u8 {
+        let mut spool = Spool::new(&budget, LIMIT);
+        spool.write(&vec![n; 2 << 20]).await.unwrap();
+        let message = spool.finish().await.unwrap();
+        let (reading, most) = (Arc::clone(&reading), Arc::clone(&most));
+        readers.push(tokio::spawn(async move {
+            let work = move |bytes: &Bytes| {
+                most.fetch_max(reading.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                let sum: usize = bytes.iter().map(|b| usize::from(*b)).sum();
+                reading.fetch_sub(1, Ordering::SeqCst);
+                sum
+            };
+            assert_eq!(message.read(work).await.unwrap(), usize::from(n) << 21);
+        }));
+    }
+    for reader in readers {
+        reader.await.unwrap();
+    }
+    assert!((1..=READERS).contains(&most.load(Ordering::SeqCst)), "{most:?}");
 }
 
 #[tokio::test]

@@ -187,14 +187,15 @@ impl Import<'_> {
     async fn add(&mut self, staged: Staged, message: ImportMessage) -> Result<(), Status> {
         let parts = &self.admin.parts;
         let bytes = match staged.bytes() {
-            Some(bytes) => bytes.clone(),
-            None => parts.contents.bytes(staged.id()).await?,
+            Some(bytes) => bytes.clone().into(),
+            None => parts.contents.whole(staged.id()).await?,
         };
         if bytes.is_empty() {
             let text = format!("{}: empty, left out", message.name);
             return self.reporter.say(Level::Warning, "", "", text, &[]).await;
         }
-        let read = ingest(bytes).await?;
+        let read = ingest(bytes.clone()).await?;
+        drop(bytes);
         let now = parts.accounts.now();
         let received = message.received.or(read.facts.date).unwrap_or(now);
         let flags = self.flags(message.flags.unwrap_or_default());

@@ -165,7 +165,9 @@ impl StoreAdmin {
                 size = Some(is);
             }
         }
-        let read = ingest(self.parts.contents.bytes(content).await?).await?;
+        let whole = self.parts.contents.whole(content).await?;
+        let read = ingest(whole.clone()).await?;
+        drop(whole);
         let computed = read.computed(prefix);
         let facts = of_content(&read);
         found.parsed += 1;

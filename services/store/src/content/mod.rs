@@ -29,10 +29,12 @@ use mox_proto::record::v1 as record;
 use mox_types::ContentId;
 use parking_lot::Mutex;
 use prost::Message;
+use tokio::sync::Semaphore;
 
 pub use blobs::{Blobs, EngineBlobs};
 pub use collector::{Collected, Collector};
 pub use owner::Owner;
+pub use read::Whole;
 pub use upload::Uploaded;
 
 use crate::engine::{Commit, Db, EngineError};
@@ -94,6 +96,8 @@ struct Inner {
     now: NowMillis,
     /// Uploads that this process is receiving: not abandoned, however long they take.
     receiving: Mutex<HashSet<ContentId>>,
+    /// Kibibytes of large contents that may be read whole.
+    whole: Arc<Semaphore>,
 }
 
 impl Contents {
@@ -105,6 +109,7 @@ impl Contents {
             blobs,
             now,
             receiving: Mutex::default(),
+            whole: Arc::new(Semaphore::new(read::WHOLE_KIB as usize)),
         }))
     }
 

@@ -1,15 +1,42 @@
 //! Reading contents: a range of bytes, chunk by chunk.
 
-use std::ops::Range;
+use std::ops::{Deref, Range};
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use futures::stream::{BoxStream, StreamExt, try_unfold};
 use mox_proto::record::v1 as record;
 use mox_types::ContentId;
 use prost::Message as _;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::{ContentError, Contents};
 use crate::keys;
+
+/// Kibibytes of large contents that are read whole at a time, see [`Contents::whole`].
+pub(super) const WHOLE_KIB: u32 = 64 << 10;
+
+/// A content with its turn to be in memory.
+#[derive(Debug)]
+pub struct Whole {
+    bytes: Bytes,
+    _turn: Option<OwnedSemaphorePermit>,
+}
+
+/// One that needs no turn.
+impl From<Bytes> for Whole {
+    fn from(bytes: Bytes) -> Self {
+        Self { bytes, _turn: None }
+    }
+}
+
+impl Deref for Whole {
+    type Target = Bytes;
+
+    fn deref(&self) -> &Bytes {
+        &self.bytes
+    }
+}
 
 impl Contents {
     /// How many bytes a content has.
@@ -37,6 +64,27 @@ impl Contents {
             return Err(ContentError::Damaged(id));
         }
         Ok(bytes.freeze())
+    }
+
+    /// The bytes of a content that may be large, when it is its turn: those read at a time are together not larger than
+    /// [`WHOLE_KIB`], but for a single one that is. Whoever has one must not wait for another.
+    ///
+    /// # Errors
+    /// As [`Contents::bytes`].
+    pub async fn whole(&self, id: ContentId) -> Result<Whole, ContentError> {
+        let record = self.record(id).await?;
+        if record.chunks == 0 {
+            return Ok(record.small.into());
+        }
+        let kib = u32::try_from(record.size.div_ceil(1024))
+            .unwrap_or(u32::MAX)
+            .min(WHOLE_KIB);
+        let turn = Arc::clone(&self.0.whole).acquire_many_owned(kib).await;
+        Ok(Whole {
+            bytes: self.bytes(id).await?,
+            // It is never closed.
+            _turn: turn.ok(),
+        })
     }
 
     /// Contents as wholes, each as far as its record has it: `None` for one that is kept in chunks, which are to be

@@ -424,3 +424,20 @@ async fn collecting_while_many_refer_and_release_removes_nothing_in_use() {
     assert!(collecting.await.unwrap() > 0);
     assert_eq!(store.left().await, 0);
 }
+
+#[tokio::test]
+async fn large_contents_have_turns_to_be_in_memory() {
+    let store = Store::new();
+    let large = vec![b'x'; (read::WHOLE_KIB as usize * 1024) / 8 * 5];
+    let (one, other) = (store.upload(&large, 1 << 20).await, store.upload(&large, 1 << 20).await);
+    let small = store.upload(b"small", 5).await;
+    let first = store.contents.whole(one.id).await.unwrap();
+    assert!(first[..] == large[..]);
+    let mut second = std::pin::pin!(store.contents.whole(other.id));
+    assert!(futures::poll!(&mut second).is_pending());
+    let waiting = tokio::time::timeout(Duration::from_millis(100), &mut second).await;
+    assert!(waiting.is_err(), "both are read at once");
+    assert_eq!(store.contents.whole(small.id).await.unwrap()[..], b"small"[..]);
+    drop(first);
+    assert!(second.await.unwrap()[..] == large[..]);
+}

@@ -72,8 +72,8 @@ impl Delivery {
             .stage(&request.content.clone().unwrap_or_default())
             .await?;
         let bytes = match staged.bytes() {
-            Some(bytes) => bytes.clone(),
-            None => self.contents.bytes(staged.id()).await?,
+            Some(bytes) => bytes.clone().into(),
+            None => self.contents.whole(staged.id()).await?,
         };
         let message_id = mox_webhook::message_id(&bytes);
         let read = ingest(bytes.clone()).await?;
@@ -171,6 +171,8 @@ impl Delivery {
         }
         let telling = deliveries.iter().any(|d| d.told.is_some());
         let besides = self.notification(&notice, &bytes).await?;
+        // Others may have their turn.
+        drop(bytes);
         let notifies = besides.is_some();
         let mut besides = besides.unwrap_or_default();
         if let Some((key, recorded)) = report {

@@ -15,7 +15,7 @@ use crate::account::{
     AccountError, DELETED, Facts, Ingested, Key, Wanted, canonical, find_thread, ingest, join_rows, normalize,
     ranges_from, ranges_of,
 };
-use crate::content::Staged;
+use crate::content::{Staged, Whole};
 use crate::idempotency;
 
 /// Most messages of one APPEND (RFC 3502): they are one commit.
@@ -46,7 +46,9 @@ impl Mail {
         for message in request.messages {
             let flags = Wanted::new(&message.flags.unwrap_or_default())?;
             let staged = self.contents.stage(&message.content.unwrap_or_default()).await?;
-            let read = ingest(self.staged_bytes(&staged).await?).await?;
+            let whole = self.staged_bytes(&staged).await?;
+            let read = ingest(whole.clone()).await?;
+            drop(whole);
             let thread = find_thread(self.accounts.db(), account, &read.facts).await?;
             messages.push(NewMessage {
                 record: record::Message {
@@ -87,10 +89,10 @@ impl Mail {
         .await
     }
 
-    async fn staged_bytes(&self, staged: &Staged) -> Result<Bytes, Status> {
+    async fn staged_bytes(&self, staged: &Staged) -> Result<Whole, Status> {
         match staged.bytes() {
-            Some(bytes) => Ok(bytes.clone()),
-            None => Ok(self.contents.bytes(staged.id()).await?),
+            Some(bytes) => Ok(bytes.clone().into()),
+            None => Ok(self.contents.whole(staged.id()).await?),
         }
     }
 

@@ -403,10 +403,11 @@ impl Verifier<'_> {
         size: Option<u64>,
     ) -> Result<(), VerifyError> {
         // That it is damaged is told where contents are looked at.
-        let Ok(bytes) = self.parts.contents.bytes(content).await else {
+        let Ok(whole) = self.parts.contents.whole(content).await else {
             return Ok(());
         };
-        let read = ingest(bytes).await?;
+        let read = ingest(whole.clone()).await?;
+        drop(whole);
         let reparsed = Reparsed {
             id,
             computed: read.computed(message.prefix.len() as u64),
