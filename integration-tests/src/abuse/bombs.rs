@@ -65,6 +65,13 @@ with gzip.open("huge.json.gz", "wb") as f:
         b'"summary":{"total-successful-session-count":0,"total-failure-session-count":1},"failure-details":[')
     for n in range(400):
         f.write(failure * (1 + (1 << 20) // len(failure)))
+with gzip.open("many.json.gz", "wb") as f:
+    # What is random keeps it from being refused for how well it is packed.
+    f.write(b'{"padding":"%s","organization-name":"a","date-range":{"start-datetime":"2026-11-22T00:00:00Z",'
+        b'"end-datetime":"never"},"contact-info":"a@sender.example","report-id":"7","policies":['
+        b'{"policy":{"policy-type":"sts","policy-domain":"other.example","policy-string":["a"' % os.urandom(100000).hex().encode())
+    f.write(b',""' * 3000000 + b'],"mx-host":[""' + b',""' * 1000000)
+    f.write(b']},"failure-details":[{"result-type":""}' + b',{"result-type":""}' * 300000 + b']}]}')
 large = head % b"3" + b"".join(record % (n % 250, n) for n in range(60000)) + b"</feedback>"
 assert 15 << 20 < len(large) < 20 << 20, len(large)
 gzip.open("large.xml.gz", "wb").write(large)

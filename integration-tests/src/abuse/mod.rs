@@ -42,6 +42,8 @@ pub struct Sizes {
     pub header: usize,
     /// Reports of a kind at the same time.
     pub at_once: usize,
+    /// Messages about as large as they may be, at the same time, and bytes of each.
+    pub large: (usize, usize),
     /// Senders at the same time whose DNS is slow.
     pub askers: usize,
 }
@@ -58,6 +60,7 @@ impl Sizes {
             nested: 10_000,
             header: 8 << 20,
             at_once: 4,
+            large: (6, 60 << 20),
             askers: 20,
         }
     }
@@ -73,6 +76,7 @@ impl Sizes {
             nested: 10_000,
             header: 100 << 20,
             at_once: 20,
+            large: (8, 95 << 20),
             askers: 200,
         }
     }
@@ -190,8 +194,12 @@ impl Abuse<'_> {
             let what = format!("{} as a report", bomb.name);
             outcomes.push(self.watched(&what, &|abuse| abuse.bomb(&bomb)).context(what)?);
         }
-        let askers = self.sizes.askers;
-        let all: [(String, Kind<'_, Self>); 2] = [
+        let (askers, (many, bytes)) = (self.sizes.askers, self.sizes.large);
+        let all: [(String, Kind<'_, Self>); 3] = [
+            (
+                format!("{many} messages of {} MiB at once", bytes >> 20),
+                &Self::large_messages,
+            ),
             (format!("{askers} senders whose DNS never answers"), &Self::silent_dns),
             (format!("{askers} senders whose DNS is slow"), &Self::slow_dns),
         ];
@@ -401,6 +409,40 @@ impl Abuse<'_> {
         let reply = session.reply()?;
         ensure!(reply.code == 250, "{reply:?}");
         Ok(format!("{} {}", reply.code, reply.lines.concat()))
+    }
+
+    /// With a field to be removed, and a signature to be verified: all of it is read, and most of it kept.
+    ///
+    /// # Errors
+    /// If one is not taken.
+    pub fn large_messages(&self) -> Result<String> {
+        let (from, to) = (&self.ordinary.0, &self.ordinary.1);
+        let (many, bytes) = self.sizes.large;
+        let header = format!(
+            "Received: from a\r\nReturn-Path: <x@y>\r\nDKIM-Signature: v=1; a=rsa-sha256; c=relaxed/relaxed; d=sender.example; \
+             s=none; h=from;\r\n bh=2jUSOH9NhtVGCQWNr9BrIAPreKQjO6Sn7XIkfJVOzv8=; b=AAAA\r\nFrom: <{from}>\r\nSubject: large\r\n\
+             MIME-Version: 1.0\r\nContent-Type: application/octet-stream\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+        );
+        let block = [&b"QUJD".repeat(19)[..], b"\r\n"].concat().repeat(1 << 13);
+        std::thread::scope(|scope| {
+            let send = || -> Result<()> {
+                let mut session = Smtp::connect(self.smtp)?;
+                session.lines.set_timeout(PATIENCE)?;
+                session.command(&format!("MAIL FROM:<{from}>"), 250)?;
+                session.command(&format!("RCPT TO:<{to}>"), 250)?;
+                session.command("DATA", 354)?;
+                session.lines.send(&header)?;
+                for _ in 0..bytes / block.len() {
+                    session.lines.send(&block)?;
+                }
+                session.command(".", 250).map(drop)
+            };
+            let threads: Vec<_> = (0..many).map(|_| scope.spawn(send)).collect();
+            for thread in threads {
+                thread.join().map_err(|_| anyhow::anyhow!("a thread panicked"))??;
+            }
+            Ok(format!("250, {many} times"))
+        })
     }
 
     fn endless_header(&self) -> Result<String> {

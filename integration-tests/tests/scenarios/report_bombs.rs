@@ -17,7 +17,7 @@ const SLOWEST: std::time::Duration = std::time::Duration::from_secs(5);
 fn bombs_do_not_go_off(shape: Shape) -> Result<()> {
     let (mut mox, _dns) = internet(shape)?;
     let all = bombs::all()?;
-    ensure!(all.len() == 9, "{}", all.len());
+    ensure!(all.len() == 10, "{}", all.len());
     let processes: Vec<u32> = mox.processes().map(|process| process.id()).collect();
     let abuse = Abuse {
         smtp: mox.smtp(),

@@ -11,7 +11,8 @@ in_both_shapes!(
     nobody_learns_who_exists,
     senders_are_told_of_who_got_nothing,
     lists_are_kept_by_command,
-    a_silent_dns_holds_up_nobody_else
+    a_silent_dns_holds_up_nobody_else,
+    large_messages_do_not_fill_the_memory
 );
 
 const RECORDS: &str = "
@@ -143,16 +144,25 @@ fn lists_are_kept_by_command(shape: Shape) -> Result<()> {
 }
 
 fn a_silent_dns_holds_up_nobody_else(shape: Shape) -> Result<()> {
+    bears(shape, "a DNS that never answers", &|abuse| abuse.silent_dns())
+}
+
+fn large_messages_do_not_fill_the_memory(shape: Shape) -> Result<()> {
+    bears(shape, "large messages at once", &|abuse| abuse.large_messages())
+}
+
+/// Memory is bounded, and other mail goes through.
+fn bears(shape: Shape, what: &str, abuse: &dyn Fn(&Abuse<'_>) -> Result<String>) -> Result<()> {
     let (mut mox, _dns) = start(shape)?;
     let processes: Vec<u32> = mox.processes().map(|process| process.id()).collect();
-    let abuse = Abuse {
+    let server = Abuse {
         smtp: mox.smtp(),
         processes: &processes,
         ordinary: ("joe@sender.example".into(), USER.into()),
         abusive: ("joe@sender.example".into(), USER.into()),
         sizes: Sizes::short(),
     };
-    let outcome = abuse.watched("a DNS that never answers", &Abuse::silent_dns)?;
+    let outcome = server.watched(what, abuse)?;
     println!("{outcome:?}");
     ensure!(
         outcome.slowest < Duration::from_secs(5) && outcome.memory < 300 << 20,

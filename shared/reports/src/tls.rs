@@ -6,7 +6,11 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use bounded::{First, Lines};
+
 use crate::{limits, text};
+
+mod bounded;
 
 /// Why something is no TLS report.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -66,7 +70,7 @@ struct Report {
     #[serde(default)]
     report_id: String,
     #[serde(default)]
-    policies: Vec<Policy>,
+    policies: First<Policy, { limits::POLICIES }>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -82,62 +86,21 @@ struct Policy {
     policy: PolicyDetails,
     #[serde(default)]
     summary: Summary,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    failure_details: Vec<Failure>,
+    #[serde(default, skip_serializing_if = "First::is_empty")]
+    failure_details: First<Failure, { limits::FAILURES }>,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 struct PolicyDetails {
     policy_type: String,
-    #[serde(default, skip_serializing_if = "Strings::is_empty")]
-    policy_string: Strings,
+    #[serde(default, skip_serializing_if = "Lines::is_empty")]
+    policy_string: Lines,
     #[serde(default)]
     policy_domain: String,
     // RFC 8460 §4.4 names it mx-host, and mx-host-pattern in one place.
-    #[serde(default, alias = "mx-host-pattern", skip_serializing_if = "Strings::is_empty")]
-    mx_host: Strings,
-}
-
-/// Several, or one that some senders don't put into a list, or none.
-#[derive(Serialize, Deserialize, Default)]
-#[serde(from = "OneOrMany", into = "Vec<String>")]
-#[derive(Clone)]
-struct Strings(Vec<String>);
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum OneOrMany {
-    Many(Vec<String>),
-    One(String),
-    None(()),
-}
-
-impl From<OneOrMany> for Strings {
-    fn from(from: OneOrMany) -> Self {
-        Self(match from {
-            OneOrMany::Many(many) => many,
-            OneOrMany::One(one) => vec![one],
-            OneOrMany::None(()) => Vec::new(),
-        })
-    }
-}
-
-impl From<Strings> for Vec<String> {
-    fn from(strings: Strings) -> Self {
-        strings.0
-    }
-}
-
-impl Strings {
-    fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    fn clean(&self) -> Vec<String> {
-        let lines = self.0.iter().take(limits::POLICY_LINES);
-        lines.map(|line| text::clean(line)).collect()
-    }
+    #[serde(default, alias = "mx-host-pattern", skip_serializing_if = "Lines::is_empty")]
+    mx_host: Lines,
 }
 
 #[derive(Serialize, Deserialize, Default)]
@@ -179,7 +142,7 @@ fn is_empty(value: &Option<String>) -> bool {
 /// # Errors
 /// If it is no JSON, or lacks what a report must have.
 pub fn parse(json: &[u8]) -> Result<TlsReport, TlsError> {
-    // Depth is bounded by serde_json (128), and the rest by what may be unpacked.
+    // Depth is bounded by serde_json (128), lists by `bounded`, and texts by what may be unpacked.
     let report: Report = serde_json::from_slice(json).map_err(|e| TlsError::Json(text::clean(&e.to_string())))?;
     let start = seconds(&report.date_range.start_datetime).ok_or(TlsError::Lacks("start-datetime"))?;
     let end = seconds(&report.date_range.end_datetime).ok_or(TlsError::Lacks("end-datetime"))?;
@@ -192,11 +155,11 @@ pub fn parse(json: &[u8]) -> Result<TlsReport, TlsError> {
         return Err(TlsError::Lacks("policies"));
     }
     let mut policies = Vec::new();
-    let (mut omitted, mut kept) = (0u32, 0);
-    for policy in &report.policies {
+    let (mut omitted, mut kept) = (report.policies.omitted, 0);
+    for policy in &report.policies.items {
         let policy = result_of(policy);
         let size = policy.encoded_len() + 8;
-        if policies.len() < limits::POLICIES && kept + size <= limits::KEPT {
+        if kept + size <= limits::KEPT {
             kept += size;
             policies.push(policy);
         } else {
@@ -214,10 +177,17 @@ pub fn parse(json: &[u8]) -> Result<TlsReport, TlsError> {
     })
 }
 
+fn clean(lines: &Lines) -> Vec<String> {
+    lines.0.items.iter().map(|line| text::clean(line)).collect()
+}
+
+fn lines(of: &[String]) -> Lines {
+    Lines(of.iter().cloned().collect())
+}
+
 fn result_of(policy: &Policy) -> TlsResult {
     let optional = |value: &Option<String>| value.as_deref().map(text::clean).unwrap_or_default();
-    let failures = policy.failure_details.iter().take(limits::FAILURES);
-    let failures = failures.map(|failure| {
+    let failures = policy.failure_details.items.iter().map(|failure| {
         let known = RESULTS.iter().find(|(_, name)| *name == failure.result_type);
         let mut details = TlsFailureDetails {
             result_type: known.map_or(TlsResultType::Unspecified, |(result, _)| *result).into(),
@@ -239,9 +209,9 @@ fn result_of(policy: &Policy) -> TlsResult {
     TlsResult {
         recipient_domain: String::new(),
         policy_type: known.map_or(TlsPolicyType::Unspecified, |(policy, _)| *policy).into(),
-        policy_strings: details.policy_string.clean(),
+        policy_strings: clean(&details.policy_string),
         policy_domain: text::domain(&details.policy_domain).unwrap_or_else(|| text::clean(&details.policy_domain)),
-        mx_host_patterns: details.mx_host.clean(),
+        mx_host_patterns: clean(&details.mx_host),
         success_count: policy.summary.total_successful_session_count,
         failure_count: policy.summary.total_failure_session_count,
         failures: failures.collect(),
@@ -254,9 +224,9 @@ pub fn json(report: &TlsReport) -> String {
     let policies = report.policies.iter().map(|result| Policy {
         policy: PolicyDetails {
             policy_type: policy_name(result.policy_type()).to_owned(),
-            policy_string: Strings(result.policy_strings.clone()),
+            policy_string: lines(&result.policy_strings),
             policy_domain: result.policy_domain.clone(),
-            mx_host: Strings(result.mx_host_patterns.clone()),
+            mx_host: lines(&result.mx_host_patterns),
         },
         summary: Summary {
             total_successful_session_count: result.success_count,

@@ -52,6 +52,29 @@ fn reports_are_read() {
 }
 
 #[test]
+fn lists_without_end_are_cut_while_they_are_read() {
+    let policy = |strings: usize, failures: usize| {
+        let (strings, failures) = (vec!["\"\""; strings], vec![r#"{"result-type":""}"#; failures]);
+        let (strings, failures) = (strings.join(","), failures.join(","));
+        format!(
+            r#"{{"policy":{{"policy-type":"sts","policy-string":[{strings}],"mx-host":[{strings}]}},"failure-details":[{failures}]}}"#
+        )
+    };
+    let range = r#""date-range":{"start-datetime":"2026-04-01T00:00:00Z","end-datetime":"2026-04-01T23:59:59Z"}"#;
+    let report = |policies: &[String]| {
+        let json = format!(r#"{{"policies":[{}],{range}}}"#, policies.join(","));
+        parse(json.as_bytes()).unwrap()
+    };
+    let long = report(&[policy(100_000, 10_000)]);
+    let only = &long.policies[0];
+    assert_eq!(only.policy_strings.len(), limits::POLICY_LINES);
+    assert_eq!(only.mx_host_patterns.len(), limits::POLICY_LINES);
+    assert_eq!(only.failures.len(), limits::FAILURES);
+    let many = report(&vec![policy(0, 0); limits::POLICIES + 3]);
+    assert_eq!((many.policies.len(), many.policies_omitted), (limits::POLICIES, 3));
+}
+
+#[test]
 fn what_is_no_report_is_refused() {
     let refused = |json: &str| parse(json.as_bytes()).unwrap_err().to_string();
     assert!(refused("{").contains("JSON"));
