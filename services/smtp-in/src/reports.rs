@@ -130,10 +130,9 @@ impl Reports {
         let Ok(Ok(permit)) = timeout(limits::REPORT_WAIT, Arc::clone(&self.reading).acquire_owned()).await else {
             return ("busy", None);
         };
-        let message = message.clone();
-        let reading = tokio::task::spawn_blocking(move || {
-            let found = mox_reports::find(&message);
-            message.release_memory();
+        // Little can become much.
+        let reading = message.read_on_thread(move |message| {
+            let found = mox_reports::find(message);
             drop(permit);
             found
         });

@@ -12,6 +12,8 @@ pub const MEMORY_TOTAL_BYTES: u64 = 48 << 20;
 
 /// Messages in files that are read whole at a time: as long as one is read, it is in memory.
 pub const READERS: usize = 2;
+/// Larger ones are read alone.
+const ALONE_BYTES: u64 = 32 << 20;
 
 /// One for a process. Clones share it.
 #[derive(Clone, Debug)]
@@ -116,8 +118,9 @@ impl Share {
 
     /// A turn to read what is in a file, until it is dropped.
     pub(crate) async fn reader(&self) -> Option<OwnedSemaphorePermit> {
+        let turns = if self.bytes > ALONE_BYTES { READERS as u32 } else { 1 };
         // It is never closed.
-        Arc::clone(&self.budget.0.readers).acquire_owned().await.ok()
+        Arc::clone(&self.budget.0.readers).acquire_many_owned(turns).await.ok()
     }
 
     pub(crate) fn budget(&self) -> u64 {

@@ -252,11 +252,10 @@ impl Message {
         self.bytes.clone()
     }
 
-    /// Reads the message whole, away from the runtime's threads if it is not small. Of those in files only [`READERS`]
-    /// are read at a time, and what was read of one is in memory no longer than that.
+    /// Reads the message whole; as [`Message::read_on_thread`] if it is not small.
     ///
     /// # Errors
-    /// If the work panics, or the runtime is ending.
+    /// See there.
     pub async fn read<T, F>(&self, work: F) -> io::Result<T>
     where
         T: Send + 'static,
@@ -265,6 +264,19 @@ impl Message {
         if self.bytes.len() < OFF_THREAD_BYTES {
             return Ok(work(&self.bytes));
         }
+        self.read_on_thread(work).await
+    }
+
+    /// Reads the message whole, away from the runtime's threads. Of those in files only [`READERS`] are read at a time,
+    /// or a single very large one, and what was read of one is in memory no longer than that.
+    ///
+    /// # Errors
+    /// If the work panics, or the runtime is ending.
+    pub async fn read_on_thread<T, F>(&self, work: F) -> io::Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Bytes) -> T + Send + 'static,
+    {
         let turn = match &self.file {
             Some(file) => Some(file.share.reader().await),
             None => None,
