@@ -271,7 +271,8 @@ impl World {
         self.receiver.restart()?;
         self.sender.restart()?;
         self.receiver_mail = Reader::default();
-        wait::until("TLS reports", 2 * wait::DEADLINE, || {
+        // Trouble with DNS puts a report off for a minute.
+        wait::until("TLS reports", 3 * wait::DEADLINE, || {
             // The mailbox is made with the first message.
             let many = self
                 .receiver_mail

@@ -16,12 +16,24 @@ use tokio::time::{Instant, timeout_at};
 const TIME: Duration = Duration::from_secs(30);
 /// How long it is believed that a list works, or does not.
 const HEALTH_KEPT: Duration = Duration::from_secs(4 * 60 * 60);
+/// How long a list that works is left alone when it did not answer, so that not each message waits for it.
+const PAUSE: Duration = Duration::from_secs(60);
 
 /// What is known of the lists.
 #[derive(Debug, Default)]
 pub(crate) struct Blocklists {
-    /// When a list was looked at (milliseconds since 1970), and whether it works. As many as are configured.
-    health: Mutex<HashMap<Domain, (i64, bool)>>,
+    /// As many as are configured.
+    health: Mutex<HashMap<Domain, Health>>,
+}
+
+/// Of a list. Times are in milliseconds since 1970.
+#[derive(Debug, Clone, Copy)]
+struct Health {
+    /// When it was looked at.
+    at: i64,
+    works: bool,
+    /// When it did not answer.
+    silent: Option<i64>,
 }
 
 /// That an address is in a list.
@@ -64,7 +76,10 @@ impl Blocklists {
                 reason,
             }),
             Verdict::TempError(error) => {
-                tracing::debug!(%zone, error, "asking a blocklist");
+                tracing::info!(%zone, error, "a blocklist does not answer, and is not asked for a minute");
+                if let Some(health) = self.health.lock().get_mut(zone) {
+                    health.silent = Some(clock.unix_millis());
+                }
                 None
             }
         }
@@ -73,17 +88,25 @@ impl Blocklists {
     async fn works(&self, resolver: &dyn Resolver, zone: &Domain, clock: &Clock) -> bool {
         let now = clock.unix_millis();
         let known = self.health.lock().get(zone).copied();
-        let kept = i64::try_from(HEALTH_KEPT.as_millis()).unwrap_or(i64::MAX);
-        if let Some((at, works)) = known
-            && (0..kept).contains(&now.saturating_sub(at))
+        let within = |at: i64, time: Duration| {
+            let passed = u128::try_from(now.saturating_sub(at));
+            passed.is_ok_and(|passed| passed < time.as_millis())
+        };
+        if let Some(health) = known
+            && within(health.at, HEALTH_KEPT)
         {
-            return works;
+            return health.works && !health.silent.is_some_and(|at| within(at, PAUSE));
         }
         let health = dnsbl::check_health(resolver, zone.ascii()).await;
         if let Err(error) = &health {
             tracing::warn!(%zone, %error, "a blocklist does not work, and is not asked for some hours");
         }
-        self.health.lock().insert(zone.clone(), (now, health.is_ok()));
+        let known = Health {
+            at: now,
+            works: health.is_ok(),
+            silent: None,
+        };
+        self.health.lock().insert(zone.clone(), known);
         health.is_ok()
     }
 }
@@ -117,5 +140,21 @@ mod tests {
         assert!(ask(&parse(&broken), "192.0.2.9").await.is_some());
         hand.advance(Duration::from_secs(1));
         assert_eq!(ask(&parse(&broken), "192.0.2.9").await, None);
+    }
+
+    #[tokio::test]
+    async fn a_list_that_falls_silent_is_left_alone_for_a_while() {
+        let parse = |text: &str| ZoneResolver::parse(text).unwrap();
+        let well = "2.0.0.127.good.example A 127.0.0.2\n9.2.0.192.good.example A 127.0.0.4\n";
+        let silent = format!("{well}8.2.0.192.good.example FAIL timeout\n");
+        let zones: Vec<Domain> = vec!["good.example".parse().unwrap()];
+        let (clock, hand) = Clock::manual(UNIX_EPOCH + Duration::from_secs(1_000_000));
+        let lists = Blocklists::default();
+        let ask = async |zone: &ZoneResolver, ip: &str| lists.find(zone, &zones, ip.parse().unwrap(), &clock).await;
+        assert_eq!(ask(&parse(&silent), "192.0.2.8").await, None);
+        hand.advance(PAUSE - Duration::from_secs(1));
+        assert_eq!(ask(&parse(well), "192.0.2.9").await, None, "it is asked");
+        hand.advance(Duration::from_secs(1));
+        assert!(ask(&parse(well), "192.0.2.9").await.is_some());
     }
 }

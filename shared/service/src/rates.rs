@@ -19,7 +19,14 @@ const NETWORKS_MAX: usize = 100_000;
 
 /// What networks send. Clones share the counts.
 #[derive(Clone, Debug)]
-pub struct MessageRates(Arc<[Window; 2]>);
+pub struct MessageRates(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    windows: [Window; 2],
+    /// Held from looking to counting, so that of those who send at once none is one too many.
+    taking: Mutex<()>,
+}
 
 /// A limit that is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,10 +123,14 @@ impl MessageRates {
     /// As configured.
     #[must_use]
     pub fn new(limits: &ServiceLimits) -> Self {
-        Self(Arc::new([
+        let windows = [
             Window::new(MINUTE, limits.messages_per_minute, limits.bytes_per_minute),
             Window::new(DAY, limits.messages_per_day, limits.bytes_per_day),
-        ]))
+        ];
+        Self(Arc::new(Inner {
+            windows,
+            taking: Mutex::default(),
+        }))
     }
 
     /// No limits.
@@ -143,6 +154,7 @@ impl MessageRates {
     /// Which limit is reached.
     pub fn take(&self, ip: IpAddr, bytes: u64) -> Result<(), Over> {
         let now = Instant::now();
+        let _taking = self.0.taking.lock();
         self.check_at(ip, bytes, now)?;
         self.count_at(ip, bytes, now);
         Ok(())
@@ -150,12 +162,15 @@ impl MessageRates {
 
     fn check_at(&self, ip: IpAddr, bytes: u64, now: Instant) -> Result<(), Over> {
         let networks = networks(ip);
-        self.0.iter().try_for_each(|window| window.check(&networks, bytes, now))
+        self.0
+            .windows
+            .iter()
+            .try_for_each(|window| window.check(&networks, bytes, now))
     }
 
     fn count_at(&self, ip: IpAddr, bytes: u64, now: Instant) {
         let networks = networks(ip);
-        for window in self.0.iter() {
+        for window in &self.0.windows {
             window.count(networks, bytes, now);
         }
     }
@@ -230,8 +245,8 @@ mod tests {
         for n in 0..200_000_u32 {
             rates.take(IpAddr::V4((n << 8).into()), 0).unwrap();
         }
-        assert!(rates.0[1].counts.lock().networks.len() <= NETWORKS_MAX + 3);
-        assert!(rates.0[0].counts.lock().networks.is_empty());
+        assert!(rates.0.windows[1].counts.lock().networks.len() <= NETWORKS_MAX + 3);
+        assert!(rates.0.windows[0].counts.lock().networks.is_empty());
         let rates = MessageRates::none();
         rates.take(ip("192.0.2.1"), u64::MAX).unwrap();
         assert_eq!(rates.check(ip("192.0.2.1"), u64::MAX), Ok(()));

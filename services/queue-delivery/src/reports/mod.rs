@@ -41,9 +41,8 @@ const LEASE_SECONDS: u32 = 300;
 const POLL_MILLIS: i64 = 5 * 60 * 1000;
 /// Bundles that are asked for at once.
 const BATCH: u32 = 20;
-/// Between tries to find out who wants a report, and how many there are.
-const AGAIN_MILLIS: i64 = 3600 * 1000;
-const TRIES: u32 = 4;
+/// Between tries to find out who wants a report: a moment's trouble is soon over, others take hours.
+const AGAIN_MILLIS: [i64; 4] = [60_000, 15 * 60_000, 3_600_000, 4 * 3_600_000];
 /// Bundles that are posted at once, so that few that hang don't hold up others. All of a batch take less than a lease.
 const POSTS: usize = 8;
 /// Between tries to post a report, from the second on: within 24 hours, twice as long each time (RFC 8460 §5.5).
@@ -230,11 +229,13 @@ impl Jobs {
                 }
                 None => "not-posted",
             },
-            Plan::Later if bundle.attempts < TRIES => {
-                request.again = now + AGAIN_MILLIS;
-                "later"
-            }
-            Plan::Later => "not-found-out",
+            Plan::Later => match AGAIN_MILLIS.get(bundle.attempts as usize) {
+                Some(pause) => {
+                    request.again = now + pause;
+                    "later"
+                }
+                None => "not-found-out",
+            },
         };
         let done = self.store.clone().finish_bundle(request).await?.into_inner();
         if done.stale {
