@@ -80,6 +80,15 @@ impl Postfix {
         Ok(rate)
     }
 
+    /// Removes what was delivered, so that it is as at first.
+    pub(crate) fn empty(&self) -> Result<()> {
+        let delivered = self.instance.mail().join("bench/new");
+        for message in fs::read_dir(delivered).into_iter().flatten() {
+            fs::remove_file(message?.path())?;
+        }
+        Ok(())
+    }
+
     /// Where it receives mail.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address

@@ -226,6 +226,37 @@ fn domains_file(mox: &Mox) -> std::path::PathBuf {
     Path::new(mox.config_dir()).join("domains.toml")
 }
 
+/// Medians of what was measured in turns, so that a machine that is slower for a while is so for both.
+struct Measured {
+    ours: f64,
+    theirs: Option<f64>,
+    /// Of ours to theirs; ours alone without them.
+    ratio: f64,
+}
+
+impl Measured {
+    fn of(world: &World, postfix: Option<&Postfix>, scale: &Scale, connections: usize) -> Result<Self> {
+        let (mut ours, mut theirs, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..scale.rounds {
+            let mut unit = 1.0;
+            if let Some(postfix) = postfix {
+                postfix.empty()?;
+                let messages = messages(scale, connections);
+                unit = postfix.rate_of(connections, messages, &["--sign", &world.sign])?;
+                theirs.push(unit);
+            }
+            let rate = world.rate(scale, connections)?;
+            ours.push(rate);
+            ratios.push(rate / unit);
+        }
+        Ok(Self {
+            ours: median(ours),
+            theirs: (!theirs.is_empty()).then(|| median(theirs)),
+            ratio: median(ratios),
+        })
+    }
+}
+
 /// Measures, and gives the table.
 pub(crate) fn measure(scale: &Scale, beside: bool, step: &dyn Fn(&str)) -> Result<Table> {
     step("starting");
@@ -237,44 +268,37 @@ pub(crate) fn measure(scale: &Scale, beside: bool, step: &dyn Fn(&str)) -> Resul
     world.filter(true)?;
     world.learn()?;
     for connections in CONNECTIONS {
-        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-        for _ in 0..scale.rounds {
-            if let Some(postfix) = &postfix {
-                step(&format!("Postfix, connections: {connections}"));
-                let messages = messages(scale, connections);
-                theirs.push(postfix.rate_of(connections, messages, &["--sign", &world.sign])?);
-            }
-            step(&format!("mox, connections: {connections}"));
-            ours.push(world.rate(scale, connections)?);
-        }
-        let theirs = (!theirs.is_empty()).then(|| median(theirs));
-        let ours = median(ours);
-        first.push(ours);
-        rows.push(Row::rate(&format!("accepted/s, connections: {connections}"), ours).beside(theirs, 0.8));
+        let what = format!("accepted/s, connections: {connections}");
+        step(&what);
+        let measured = Measured::of(&world, postfix.as_ref(), scale, connections)?;
+        rows.push(Row::rate(&what, measured.ours).beside(measured.theirs, 0.8));
+        first.push(measured);
     }
-    drop(postfix);
     // Nothing is to be learned from the history, so that what is measured is the history alone.
-    let mut with = |what: &str, before: &[f64], change: &dyn Fn() -> Result<()>| -> Result<Vec<f64>> {
+    let mut with = |what: &str, before: &[Measured], change: &dyn Fn() -> Result<()>| -> Result<Vec<Measured>> {
         step(what);
         world.filter(false)?;
         let begin = Instant::now();
         change()?;
         let took = begin.elapsed();
         world.filter(true)?;
-        let mut rates = Vec::new();
+        let mut all = Vec::new();
         for (connections, before) in CONNECTIONS.into_iter().zip(before) {
-            step(&format!("{what}, connections: {connections}"));
-            let measured = (0..scale.rounds).map(|_| world.rate(scale, connections));
-            let rate = median(measured.collect::<Result<Vec<_>>>()?);
             let what = format!(
-                "accepted/s, connections: {connections}, {} messages {what}",
+                "connections: {connections}, {} messages {what}, to the ratio before",
                 scale.history
             );
-            rows.push(Row::rate(&what, rate).share_of(*before, 0.9));
-            rates.push(rate);
+            step(&what);
+            let measured = Measured::of(&world, postfix.as_ref(), scale, connections)?;
+            let row = Row::rate(&what, measured.ours).ratio(measured.ratio / before.ratio, 0.9);
+            rows.push(match measured.theirs {
+                Some(theirs) => row.theirs(theirs),
+                None => row,
+            });
+            all.push(measured);
         }
         rows.push(Row::seconds(&format!("until those were {what}, s"), took));
-        Ok(rates)
+        Ok(all)
     };
     let received = with("received", &first, &|| world.grow(scale.history))?;
     with("judged", &received, &|| world.judge(scale.history))?;

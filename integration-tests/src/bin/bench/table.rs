@@ -52,8 +52,13 @@ impl Row {
     }
 
     /// Wants at least `share` of another figure.
-    pub(crate) fn share_of(mut self, other: f64, share: f64) -> Self {
+    pub(crate) fn share_of(self, other: f64, share: f64) -> Self {
         let ratio = self.ours / other;
+        self.ratio(ratio, share)
+    }
+
+    /// Wants a ratio of at least `share`.
+    pub(crate) fn ratio(mut self, ratio: f64, share: f64) -> Self {
         self.ratio = Some(ratio);
         self.wanted = format!("x{share:.2} or more");
         self.met = Some(ratio >= share);
