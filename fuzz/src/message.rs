@@ -1,8 +1,9 @@
 //! Everything that is done with a message from anybody.
 
+use bytes::Bytes;
 use mox_message::{
     HeaderSummary, base_subject, computed, computed_with_prefix, decode_header, decoded_body, decoded_text, header_end,
-    headers, parse_addresses, parse_date, received_count, remove_headers, to_crlf,
+    headers, parse_addresses, parse_date, received_count, to_crlf, without_fields,
 };
 
 /// See the top.
@@ -21,7 +22,8 @@ pub fn run(message: &[u8]) {
     decoded_text(message, &mut |_| {});
     decoded_body(message, &mut |_| {});
     let _ = received_count(message);
-    assert!(remove_headers(message, &["subject"]).len() <= message.len());
+    let without = without_fields(&Bytes::copy_from_slice(message), |field| field.is("subject"));
+    assert!(without.concat().len() <= message.len());
     let mended = to_crlf(message);
     assert_eq!(to_crlf(&mended), mended);
 }

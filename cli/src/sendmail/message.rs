@@ -4,9 +4,10 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::time::SystemTime;
 
+use bytes::Bytes;
 use mox_config::Sendmail;
 use mox_message::compose::{self, Header};
-use mox_message::{HeaderSummary, headers, parse_addresses, remove_headers, to_crlf};
+use mox_message::{HeaderSummary, headers, parse_addresses, to_crlf, without_fields};
 use mox_types::Address;
 
 use super::flags::Flags;
@@ -43,7 +44,7 @@ impl Outgoing {
     /// # Errors
     /// If it is not for anybody.
     pub fn new(flags: &Flags, settings: &Sendmail, text: &[u8], now: SystemTime) -> Result<Self, MessageError> {
-        let text = normal(text);
+        let text = Bytes::from(normal(text));
         let summary = HeaderSummary::of(&text);
         let mut given = flags.recipients.clone();
         if flags.from_header {
@@ -79,7 +80,8 @@ impl Outgoing {
         if settings.require_tls == Some(false) && !has(&text, "TLS-Required") {
             added.field("TLS-Required", "No");
         }
-        let content = [added.as_bytes(), &remove_headers(&text, &REPLACED)].concat();
+        let kept = without_fields(&text, |field| REPLACED.iter().any(|name| field.is(name)));
+        let content = [added.as_bytes(), &kept.concat()].concat();
         Ok(Self { recipients, content })
     }
 }

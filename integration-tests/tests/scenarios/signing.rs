@@ -48,7 +48,7 @@ messages = {
     "white": "\r\nhello  \t world \r\n\r\n \r\n\r\n",
     "empty": "\r\n",
     "eight": "Content-Type: text/plain; charset=utf-8\r\n\r\ngr\u00fc\u00df\r\n",
-    "large": "\r\n" + long * 20000,
+    "large": "Bcc: c@x.example\r\nKeywords: many\r\n\r\n" + long * 20000,
 }
 with smtplib.SMTP(ip, 1587) as s:
     s.login(user, password)

@@ -5,7 +5,7 @@ use futures::stream::{self, BoxStream, StreamExt};
 use mox_proto::queue::v1::ReadQueueContentRequest;
 use mox_proto::queue::v1::queue_service_client::QueueServiceClient;
 use mox_rpc::Channel;
-use mox_spool::{Budget, Message, Spool, SpoolError};
+use mox_spool::{Budget, Excerpt, Message, Spool, SpoolError};
 use tokio::sync::OnceCell;
 use tonic::Code;
 
@@ -109,8 +109,9 @@ impl Content {
     /// The whole message, in pieces. Without its content if that was not loaded.
     #[must_use]
     pub fn stream(&self) -> BoxStream<'static, std::io::Result<Bytes>> {
-        let content = self.read.get().map(Message::bytes);
-        stream::iter([Some(self.prefix.clone()), content].into_iter().flatten().map(Ok)).boxed()
+        let content = self.read.get().cloned().map(Excerpt::from);
+        let content = content.into_iter().flat_map(Excerpt::into_pieces);
+        stream::iter([self.prefix.clone()].into_iter().chain(content).map(Ok)).boxed()
     }
 
     /// The beginning of the message, at most so many bytes of the content; with what was loaded.

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use bytes::Bytes;
 use mox_proto::delivery::v1::{
     AssessRequest, DeliverRequest, DeliverResponse, Delivery, Envelope, NotifiedRecipient, Recipient, UploadRequest,
     Validation, Verdict,
@@ -12,7 +11,7 @@ use mox_proto::mail::v1::Content;
 use mox_proto::mail::v1::content::Where;
 use mox_rpc::INLINE_CONTENT_BYTES;
 use mox_smtp::Reply;
-use mox_spool::Message;
+use mox_spool::{Excerpt, Message};
 use tonic::{Code, Status};
 
 use crate::analyze::{self, Client, Findings};
@@ -37,8 +36,8 @@ pub(crate) async fn run(session: &mut Session, transaction: &Transaction, messag
     let report = shared.reports.find(transaction, &findings, &message).await;
     let author = author(transaction, &findings, &message);
     let slices = foreign::remove(&message.bytes(), &shared.hostnames);
-    let length: usize = slices.iter().map(Bytes::len).sum();
-    let size = (length + received.len() + findings.header.len()) as u64;
+    let message = Excerpt::new(message, slices);
+    let size = (message.len() + received.len() + findings.header.len()) as u64;
     let incoming = Incoming {
         place: &place,
         shared,
@@ -52,7 +51,7 @@ pub(crate) async fn run(session: &mut Session, transaction: &Transaction, messag
         size,
         author,
     };
-    let outcome = match incoming.keep(session, Received { message, slices }, looped).await {
+    let outcome = match incoming.keep(session, message, looped).await {
         Ok(kept) => kept,
         Err(Failed::Store(status)) => {
             tracing::error!(error = %status, size, "message not delivered");
@@ -188,12 +187,6 @@ fn envelope(session: &Session, transaction: &Transaction, findings: &Findings) -
     }
 }
 
-/// A message, and what of it is kept.
-struct Received {
-    message: Message,
-    slices: Vec<Bytes>,
-}
-
 /// A message with all that is known of it.
 pub(crate) struct Incoming<'a> {
     place: &'a Place,
@@ -208,7 +201,7 @@ pub(crate) struct Incoming<'a> {
 }
 
 impl Incoming<'_> {
-    async fn keep(self, session: &mut Session, message: Received, looped: Vec<usize>) -> Result<Outcome, Failed> {
+    async fn keep(self, session: &mut Session, message: Excerpt, looped: Vec<usize>) -> Result<Outcome, Failed> {
         let poster = self.poster().await?;
         let (mut recipients, mut refused) = self.transaction.recipients(poster.as_deref());
         recipients.retain(|recipient| !looped.contains(&recipient.rcpt));
@@ -438,29 +431,14 @@ fn seconds(shared: &Shared) -> i64 {
 }
 
 /// The message within the calls, or uploaded before them.
-async fn content(shared: &Shared, Received { message, slices }: Received) -> Result<Content, Status> {
-    let size: usize = slices.iter().map(Bytes::len).sum();
+async fn content(shared: &Shared, message: Excerpt) -> Result<Content, Status> {
+    let size = message.len();
     if size <= INLINE_CONTENT_BYTES {
-        let whole = match &slices[..] {
-            [whole] => whole.clone(),
-            _ => slices.concat().into(),
-        };
         return Ok(Content {
-            r#where: Some(Where::Inline(whole)),
+            r#where: Some(Where::Inline(message.to_bytes())),
         });
     }
-    let size = size as u64;
-    let pieces = slices.into_iter().flat_map(|slice| {
-        let starts = (0..slice.len()).step_by(limits::UPLOAD_PIECE);
-        starts.map(move |start| slice.slice(start..(start + limits::UPLOAD_PIECE).min(slice.len())))
-    });
-    let pieces = pieces.enumerate().map(move |(number, data)| {
-        // What was sent is not needed here again.
-        if number % limits::UPLOAD_HELD == 0 {
-            message.release_memory();
-        }
-        UploadRequest { data }
-    });
+    let pieces = message.into_pieces().map(|data| UploadRequest { data });
     // A stream can't be repeated: when this fails, the client is to try again.
     let uploaded = shared
         .store
@@ -468,7 +446,7 @@ async fn content(shared: &Shared, Received { message, slices }: Received) -> Res
         .upload(tokio_stream::iter(pieces))
         .await?
         .into_inner();
-    if uploaded.size != size {
+    if uploaded.size != size as u64 {
         return Err(Status::data_loss(format!(
             "the store has {} of {size} bytes",
             uploaded.size

@@ -12,18 +12,8 @@ const PREFIX: &[u8] = b"x-mox-";
 /// and our own extensions; and without what would continue the last of those that we put above it. It comes in order, as
 /// slices of what was received. `hostnames` are all that we write results under.
 pub(crate) fn remove(message: &Bytes, hostnames: &[String]) -> Vec<Bytes> {
-    let mut kept = continuation(message);
-    let mut slices = Vec::new();
-    for field in mox_message::headers(message) {
-        if is_foreign(&field, hostnames) {
-            if field.start > kept {
-                slices.push(message.slice(kept..field.start));
-            }
-            kept = field.end;
-        }
-    }
-    slices.push(message.slice(kept..));
-    slices
+    let fields = message.slice(continuation(message)..);
+    mox_message::without_fields(&fields, |field| is_foreign(field, hostnames))
 }
 
 /// Octets of lines at the start that continue a field where there is none (RFC 5322 §2.2.3), if fields follow: without,

@@ -39,10 +39,6 @@ pub(crate) const OVERSIZE_BYTES: u64 = 100 << 20;
 pub(crate) const STORE_AWAY: Duration = Duration::from_secs(20);
 /// Between two tries, at first and at most.
 pub(crate) const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
-/// Bytes of one piece of an upload.
-pub(crate) const UPLOAD_PIECE: usize = 256 << 10;
-/// Pieces of an upload that are in memory at a time.
-pub(crate) const UPLOAD_HELD: usize = 8;
 /// The longest that a verdict may ask to wait before it is told.
 pub(crate) const DELAY: Duration = Duration::from_secs(60);
 /// For finding out whether mail can be sent back to the domain in MAIL FROM. Clients wait 5 minutes (RFC 5321 §4.5.3.2.2).

@@ -95,11 +95,17 @@ async fn submit(session: &mut Session, transaction: Transaction, message: Messag
     let shared = &session.place.shared;
     let hostname = &session.place.hostname;
     let now = shared.clock.now();
-    let mut prepared = match mox_submit::prepare(&message.bytes(), hostname, now) {
-        Ok(prepared) => prepared,
+    let (whole, host) = (message.clone(), hostname.clone());
+    let prepared = message.read(move |_| mox_submit::prepare(&whole, &host, now)).await;
+    let mut prepared = match prepared {
+        Ok(Ok(prepared)) => prepared,
         // RFC 3463 §3.5: X.4.6, routing loop detected.
-        Err(refused @ Refused::Loop(_)) => return Reply::new(554, (4, 6), refused.to_string()),
-        Err(refused) => return Reply::new(550, (6, 0), refused.to_string()),
+        Ok(Err(refused @ Refused::Loop(_))) => return Reply::new(554, (4, 6), refused.to_string()),
+        Ok(Err(refused)) => return Reply::new(550, (6, 0), refused.to_string()),
+        Err(error) => {
+            tracing::error!(user, %error, "reading a message");
+            return Reply::new(451, (3, 0), "the message can't be read now, try again later");
+        }
     };
     match shared.sender.may_use(&token, &prepared.msg_from).await {
         Ok(true) => {}

@@ -9,7 +9,7 @@
 //! - [`HeaderSummary`] is what threading, rules and rights look at: canonical Message-ID, references, base subject,
 //!   addresses, date.
 //! - [`decoded_text`] and [`decoded_body`] give text for searching, whatever its charset and encoding.
-//! - [`remove_headers`] and [`to_crlf`] change a message as little as possible.
+//! - [`without_fields`] and [`to_crlf`] change a message as little as possible.
 //! - [`archive`] reads and writes mbox and maildir.
 //! - [`received`] writes trace fields, [`compose`] builds messages, [`dsn`] builds delivery status notifications, and
 //!   [`delivery_status`] reads those of others.
@@ -40,7 +40,7 @@ mod transfer;
 
 pub use charset::decode as decode_charset;
 pub use computed::{computed, computed_with_prefix, references};
-pub use edit::{received_count, remove_headers, to_crlf};
+pub use edit::{received_count, to_crlf, without_fields};
 pub use encoded_word::decode as decode_header;
 pub use fields::{Field, Headers, header_end, headers, unfold};
 pub use params::parameter;

@@ -13,6 +13,7 @@
 //! memory file system.
 
 mod budget;
+mod excerpt;
 mod file;
 
 use std::io;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 use budget::Share;
 pub use budget::{Budget, MEMORY_TOTAL_BYTES, READERS};
 use bytes::Bytes;
+pub use excerpt::Excerpt;
 use file::{Mapped, SpoolFile};
 
 /// Messages up to this size are not written to a file. Nearly all mail is smaller.
@@ -311,6 +313,13 @@ impl Deref for Message {
 impl AsRef<[u8]> for Message {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
+    }
+}
+
+/// One that was made here, which is no part of a budget.
+impl From<Bytes> for Message {
+    fn from(bytes: Bytes) -> Self {
+        Self { bytes, file: None }
     }
 }
 

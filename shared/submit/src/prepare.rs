@@ -1,11 +1,10 @@
 //! The header of a message that is to be sent (RFC 6409 §8).
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
-use bytes::Bytes;
-use mox_message::{HeaderSummary, received_count};
+use mox_message::{Field, HeaderSummary, received_count};
+use mox_spool::{Excerpt, Message};
 use mox_types::Address;
 
 /// RFC 5321 §6.3: a message that went through so many hops is in a loop.
@@ -18,12 +17,12 @@ const EXTRA_FIELDS: usize = 64;
 const EXTRA_BYTES: usize = 16 << 10;
 
 /// A message that may be sent.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Prepared {
     /// Header fields that were missing, to be put above the content: Date and Message-ID.
     pub added: String,
     /// The message without Bcc and fields of [`EXTRA`].
-    pub content: Bytes,
+    pub content: Excerpt,
     /// Who it is from.
     pub msg_from: Address,
     /// Decoded.
@@ -61,7 +60,7 @@ pub enum Refused {
 ///
 /// # Errors
 /// If it may not be sent as it is.
-pub fn prepare(message: &Bytes, hostname: &str, now: SystemTime) -> Result<Prepared, Refused> {
+pub fn prepare(message: &Message, hostname: &str, now: SystemTime) -> Result<Prepared, Refused> {
     let header = HeaderSummary::of(message);
     if header.from_fields != 1 {
         return Err(Refused::FromFields(header.from_fields));
@@ -86,15 +85,17 @@ pub fn prepare(message: &Bytes, hostname: &str, now: SystemTime) -> Result<Prepa
     }
     let fields = fields(message)?;
     // Those in Bcc are recipients of the envelope; the others may not learn of them.
-    let removed: Vec<&str> = fields.names.iter().map(String::as_str).chain(["Bcc"]).collect();
-    let content = match mox_message::remove_headers(message, &removed) {
-        Cow::Borrowed(_) => message.clone(),
-        Cow::Owned(without) => without.into(),
-    };
-    let eight_bit = !content.is_ascii();
-    let top = &content[..mox_message::header_end(&content)];
-    // RFC 6532 is UTF-8; what older programs send in other character sets is what it always was.
-    let international = eight_bit && !top.is_ascii() && std::str::from_utf8(top).is_ok();
+    let slices = mox_message::without_fields(&message.bytes(), |field| field.is("Bcc") || is_extra(field));
+    let eight_bit = slices.iter().any(|slice| !slice.is_ascii());
+    // RFC 6532 is UTF-8; what older programs send in other character sets is what it always was. The header is all but
+    // the last slice, and the beginning of that.
+    let mut international = false;
+    if let (true, Some((last, tops))) = (eight_bit, slices.split_last()) {
+        let tops: Vec<&[u8]> = tops.iter().map(AsRef::as_ref).collect();
+        let tops = || tops.iter().copied().chain([&last[..mox_message::header_end(last)]]);
+        international = tops().any(|top| !top.is_ascii()) && tops().all(|top| std::str::from_utf8(top).is_ok());
+    }
+    let content = Excerpt::new(message.clone(), slices);
     Ok(Prepared {
         added,
         content,
@@ -108,11 +109,14 @@ pub fn prepare(message: &Bytes, hostname: &str, now: SystemTime) -> Result<Prepa
     })
 }
 
+fn is_extra(field: &Field<'_>) -> bool {
+    let prefix = field.name.get(..EXTRA.len());
+    prefix.is_some_and(|prefix| prefix.eq_ignore_ascii_case(EXTRA.as_bytes()))
+}
+
 /// What header fields ask for.
 #[derive(Default)]
 struct Fields {
-    /// Of X-Mox-Extra fields, as written.
-    names: Vec<String>,
     extra: BTreeMap<String, String>,
     tls_optional: bool,
 }
@@ -127,25 +131,22 @@ fn fields(message: &[u8]) -> Result<Fields, Refused> {
             found.tls_optional = field.value().eq_ignore_ascii_case(b"No");
             continue;
         }
-        let Some((prefix, name)) = field.name.split_at_checked(EXTRA.len()) else {
-            continue;
-        };
-        if !prefix.eq_ignore_ascii_case(EXTRA.as_bytes()) {
+        if !is_extra(&field) {
             continue;
         }
+        let name = &field.name[EXTRA.len()..];
         let written = String::from_utf8_lossy(field.name).into_owned();
         if name.is_empty() {
             return Err(Refused::Extra(written, "it has no name of its own"));
         }
         let value = field.text().trim().to_owned();
         bytes += name.len() + value.len();
-        if found.names.len() == EXTRA_FIELDS || bytes > EXTRA_BYTES {
+        if found.extra.len() == EXTRA_FIELDS || bytes > EXTRA_BYTES {
             return Err(Refused::Extra(written, "there are too many, or they are too long"));
         }
         if found.extra.insert(in_title_case(name), value).is_some() {
             return Err(Refused::Extra(written, "it may be there once only"));
         }
-        found.names.push(written);
     }
     // Twice is not defined, and then TLS is not given up.
     found.tls_optional &= tls_required == 1;
@@ -170,11 +171,13 @@ fn in_title_case(name: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
 
     fn prepared(message: &'static str) -> Result<Prepared, Refused> {
         prepare(
-            &Bytes::from_static(message.as_bytes()),
+            &Bytes::from_static(message.as_bytes()).into(),
             "mail.example.org",
             SystemTime::UNIX_EPOCH,
         )
@@ -185,7 +188,10 @@ mod tests {
         let p =
             prepared("From: A <a@example.org>\r\nBcc: b@example.org,\r\n c@example.org\r\nSubject: x\r\n\r\nhi\r\n")
                 .unwrap();
-        assert_eq!(&p.content[..], b"From: A <a@example.org>\r\nSubject: x\r\n\r\nhi\r\n");
+        assert_eq!(
+            p.content.slices().concat(),
+            b"From: A <a@example.org>\r\nSubject: x\r\n\r\nhi\r\n"
+        );
         assert_eq!(p.msg_from.to_string(), "a@example.org");
         assert!(
             p.added.contains("Message-ID: <") && p.added.contains("@mail.example.org>\r\n"),
@@ -206,7 +212,7 @@ mod tests {
         let message = "From: a@example.org\r\nMessage-ID: <Q@example.org>\r\nDate: Thu, 1 Jan 1970 00:00:00 +0000\r\n\r\n\u{e9}\r\n";
         let p = prepared(message).unwrap();
         assert_eq!(p.added, "");
-        assert_eq!(&p.content[..], message.as_bytes());
+        assert_eq!(p.content.slices().concat(), message.as_bytes());
         assert_eq!(p.message_id, "q@example.org");
         assert!(p.eight_bit);
     }
@@ -218,19 +224,22 @@ mod tests {
              X-Mox-Extra-C: body\r\n",
         )
         .unwrap();
-        assert_eq!(&p.content[..], b"From: a@example.org\r\n\r\nX-Mox-Extra-C: body\r\n");
+        assert_eq!(
+            p.content.slices().concat(),
+            b"From: a@example.org\r\n\r\nX-Mox-Extra-C: body\r\n"
+        );
         let extra: Vec<(&str, &str)> = p.extra.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
         assert_eq!(extra, [("B", "1"), ("Some-Key", "gr\u{fc}n folded")]);
         for bad in ["X-Mox-Extra-A: 1\r\nx-mox-extra-a: 2\r\n", "X-Mox-Extra-: 1\r\n"] {
             let message = format!("From: a@example.org\r\n{bad}\r\n");
-            let refused = prepare(&message.into(), "h", SystemTime::UNIX_EPOCH);
+            let refused = prepare(&Bytes::from(message).into(), "h", SystemTime::UNIX_EPOCH);
             assert!(matches!(refused, Err(Refused::Extra(..))), "{bad}");
         }
         let many: String = (0..65).map(|n| format!("X-Mox-Extra-{n}: 1\r\n")).collect();
         let long = format!("X-Mox-Extra-A: {}\r\n", "x".repeat(EXTRA_BYTES));
         for bad in [many, long] {
             let message = format!("From: a@example.org\r\n{bad}\r\n");
-            let refused = prepare(&message.into(), "h", SystemTime::UNIX_EPOCH);
+            let refused = prepare(&Bytes::from(message).into(), "h", SystemTime::UNIX_EPOCH);
             assert!(matches!(refused, Err(Refused::Extra(..))));
         }
     }
@@ -245,7 +254,7 @@ mod tests {
             ("TLS-Required: No\r\nTLS-Required: No\r\n", false),
         ] {
             let message = format!("From: a@example.org\r\n{header}\r\nTLS-Required: No\r\n");
-            let p = prepare(&message.into(), "h", SystemTime::UNIX_EPOCH).unwrap();
+            let p = prepare(&Bytes::from(message).into(), "h", SystemTime::UNIX_EPOCH).unwrap();
             assert_eq!(p.tls_optional, optional, "{header}");
         }
         assert!(
@@ -255,21 +264,21 @@ mod tests {
         );
         assert!(!prepared("From: a@example.org\r\n\r\n\u{e9}\r\n").unwrap().international);
         let latin = Bytes::from_static(b"From: a@example.org\r\nSubject: \xe9\r\n\r\n");
-        let p = prepare(&latin, "h", SystemTime::UNIX_EPOCH).unwrap();
+        let p = prepare(&latin.into(), "h", SystemTime::UNIX_EPOCH).unwrap();
         assert!(p.eight_bit && !p.international);
     }
 
     #[test]
     fn exactly_one_author_is_needed() {
-        assert_eq!(prepared("Subject: x\r\n\r\n"), Err(Refused::FromFields(0)));
+        assert_eq!(prepared("Subject: x\r\n\r\n").unwrap_err(), Refused::FromFields(0));
         assert_eq!(
-            prepared("From: a@example.org\r\nFrom: a@example.org\r\n\r\n"),
-            Err(Refused::FromFields(2))
+            prepared("From: a@example.org\r\nFrom: a@example.org\r\n\r\n").unwrap_err(),
+            Refused::FromFields(2)
         );
         assert_eq!(
-            prepared("From: a@example.org, b@example.org\r\n\r\n"),
-            Err(Refused::FromAddress)
+            prepared("From: a@example.org, b@example.org\r\n\r\n").unwrap_err(),
+            Refused::FromAddress
         );
-        assert_eq!(prepared("From: nobody\r\n\r\n"), Err(Refused::FromAddress));
+        assert_eq!(prepared("From: nobody\r\n\r\n").unwrap_err(), Refused::FromAddress);
     }
 }

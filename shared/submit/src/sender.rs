@@ -8,13 +8,12 @@ use mox_proto::mail::v1::{Content, content};
 use mox_proto::queue::v1::submit_service_client::SubmitServiceClient;
 use mox_proto::queue::v1::{CheckSenderRequest, EnqueueRecipient, EnqueueRequest, RequireTls, SubmitUploadRequest};
 use mox_rpc::{Channel, INLINE_CONTENT_BYTES};
+use mox_spool::Excerpt;
 use mox_types::Address;
 use tonic::{Code, Status};
 
 use crate::Prepared;
 
-/// Bytes of a content that travel in one message of an upload.
-const UPLOAD_PIECE: usize = 256 << 10;
 /// Times that a change is repeated, with its key, while the store is away.
 const ATTEMPTS: u32 = 5;
 /// Before the first repetition; doubled for each further one.
@@ -131,9 +130,9 @@ impl Sender {
         let size = message.content.len();
         let prefix = format!("{}{}", submission.trace, message.added);
         let place = if size <= INLINE_CONTENT_BYTES {
-            content::Where::Inline(message.content)
+            content::Where::Inline(message.content.to_bytes())
         } else {
-            content::Where::UploadId(self.upload(&submission.session, &message.content).await?)
+            content::Where::UploadId(self.upload(&submission.session, message.content).await?)
         };
         // Domains can be written as A-labels.
         let in_utf8 = |a: &String| !a.rsplit_once('@').map_or("", |(localpart, _)| localpart).is_ascii();
@@ -191,15 +190,13 @@ impl Sender {
     }
 
     /// Never repeated: what streams is apart from what commits.
-    async fn upload(&self, session: &Bytes, content: &Bytes) -> Result<Bytes, SendError> {
-        let session = session.clone();
-        let content = content.clone();
-        let pieces = (0..content.len())
-            .step_by(UPLOAD_PIECE)
-            .map(move |start| SubmitUploadRequest {
-                session: if start == 0 { session.clone() } else { Bytes::new() },
-                data: content.slice(start..(start + UPLOAD_PIECE).min(content.len())),
-            });
+    async fn upload(&self, session: &Bytes, content: Excerpt) -> Result<Bytes, SendError> {
+        let mut session = session.clone();
+        let pieces = content.into_pieces().map(move |data| SubmitUploadRequest {
+            // With the first only.
+            session: std::mem::take(&mut session),
+            data,
+        });
         Ok(self
             .client
             .clone()

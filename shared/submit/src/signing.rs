@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use mox_config::Dynamic;
 use mox_mailauth::sign::{Key, SignError, Signer};
+use mox_spool::Excerpt;
 use mox_types::Domain;
 use parking_lot::Mutex;
 
@@ -44,8 +44,11 @@ impl Signing {
         }
         let (added, content) = (message.added.clone(), message.content.clone());
         // An RSA signature takes about a millisecond, and hashing a large message more.
-        let signed = tokio::task::spawn_blocking(move || all(&signers, &added, &content)).await;
-        let fields = signed.unwrap_or_else(|error| {
+        let signed = message
+            .content
+            .message()
+            .read_on_thread(move |_| all(&signers, &added, &content));
+        let fields = signed.await.unwrap_or_else(|error| {
             Err(SigningError {
                 domain: message.msg_from.domain.to_string(),
                 selector: String::new(),
@@ -100,17 +103,20 @@ impl Signing {
     }
 }
 
-fn all(signers: &[Signer], added: &str, content: &Bytes) -> Result<String, SigningError> {
+fn all(signers: &[Signer], added: &str, content: &Excerpt) -> Result<String, SigningError> {
     let mut fields = String::new();
-    // Header fields that were added come first, so that the message is one.
+    // Header fields that were added come first, and of the others those above what was left out, so that the message is
+    // one.
+    let Some((rest, above)) = content.slices().split_last() else {
+        return Ok(fields);
+    };
+    let top = [added.as_bytes(), &above.concat()].concat();
     for signer in signers {
-        let field = signer
-            .sign(&[added.as_bytes(), content])
-            .map_err(|error| SigningError {
-                domain: signer.domain.clone(),
-                selector: signer.selector.clone(),
-                cause: error.to_string(),
-            })?;
+        let field = signer.sign(&[&top, rest]).map_err(|error| SigningError {
+            domain: signer.domain.clone(),
+            selector: signer.selector.clone(),
+            cause: error.to_string(),
+        })?;
         fields.push_str(&field);
     }
     Ok(fields)
@@ -122,6 +128,8 @@ mod tests {
 
     use mox_dns::{Record, ZoneResolver};
     use mox_mailauth::{dkim, message, spf};
+
+    use bytes::Bytes;
 
     use super::*;
 
@@ -143,7 +151,16 @@ private_key = "nonsense"
 
     fn prepared(from: &str) -> Prepared {
         let message = Bytes::from(format!("From: {from}\r\nSubject: hi\r\n\r\nhi\r\n"));
-        crate::prepare(&message, "mail.example.org", SystemTime::UNIX_EPOCH).unwrap()
+        crate::prepare(&message.into(), "mail.example.org", SystemTime::UNIX_EPOCH).unwrap()
+    }
+
+    async fn verified(message: &Prepared) -> Vec<dkim::Outcome> {
+        let mut zone = ZoneResolver::new();
+        let key = b"v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=";
+        zone.add("s1._domainkey.example.org", Record::Txt(key.to_vec()));
+        let whole = [message.added.as_bytes(), &message.content.to_bytes()].concat();
+        let verdicts = message::verify(Arc::new(zone), whole.into(), "", &spf::Verdict::default()).await;
+        verdicts.unwrap().dkim.iter().map(|v| v.outcome).collect()
     }
 
     #[tokio::test]
@@ -154,18 +171,27 @@ private_key = "nonsense"
             let mut message = prepared("joe@example.org");
             signing.sign(&config, version, &mut message).await.unwrap();
             assert!(message.added.starts_with("DKIM-Signature: "), "{}", message.added);
-            let mut zone = ZoneResolver::new();
-            let key = b"v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=";
-            zone.add("s1._domainkey.example.org", Record::Txt(key.to_vec()));
-            let whole = [message.added.as_bytes(), &message.content].concat();
-            let verdicts = message::verify(Arc::new(zone), whole.into(), "", &spf::Verdict::default()).await;
-            let outcomes: Vec<_> = verdicts.unwrap().dkim.iter().map(|v| v.outcome).collect();
-            assert_eq!(outcomes, [dkim::Outcome::Pass]);
+            assert_eq!(verified(&message).await, [dkim::Outcome::Pass]);
         }
         let mut other = prepared("joe@other.example");
-        let before = other.clone();
+        let before = other.added.clone();
         signing.sign(&config, 2, &mut other).await.unwrap();
-        assert_eq!(other, before);
+        assert_eq!(other.added, before);
+    }
+
+    #[tokio::test]
+    async fn a_message_without_what_was_left_out_is_signed() {
+        let config: Dynamic = toml::from_str(CONFIG).unwrap();
+        for header in [
+            "Bcc: a@b\r\nFrom: joe@example.org\r\nBcc: b@b\r\nSubject: hi\r\nX-Mox-Extra-A: 1\r\n",
+            "From: joe@example.org\r\nBcc: b@b\r\nX-Mox-Extra-A: 1\r\nBcc: b@b\r\nSubject: hi\r\nBcc: b@b\r\n",
+        ] {
+            let message = Bytes::from(format!("{header}\r\nhi\r\n"));
+            let mut message = crate::prepare(&message.into(), "h", SystemTime::UNIX_EPOCH).unwrap();
+            Signing::default().sign(&config, 1, &mut message).await.unwrap();
+            let outcomes = verified(&message).await;
+            assert_eq!(outcomes, [dkim::Outcome::Pass], "{header}");
+        }
     }
 
     #[tokio::test]

@@ -169,7 +169,7 @@ impl Jobs {
     /// host's name is all that shows who it is from.
     async fn signed(&self, message: Vec<u8>) -> Option<Bytes> {
         let message = Bytes::from(message);
-        let mut prepared = match mox_submit::prepare(&message, self.host(), self.clock.now()) {
+        let mut prepared = match mox_submit::prepare(&message.into(), self.host(), self.clock.now()) {
             Ok(prepared) => prepared,
             Err(error) => {
                 tracing::error!(%error, "composing a report");
@@ -195,7 +195,11 @@ impl Jobs {
             None => tracing::debug!(host = self.host(), "no domain to sign reports with"),
         }
         match self.signing.sign(&config, version, &mut prepared).await {
-            Ok(()) => Some([prepared.added.as_bytes(), &prepared.content].concat().into()),
+            Ok(()) => Some(
+                [prepared.added.as_bytes(), &prepared.content.to_bytes()]
+                    .concat()
+                    .into(),
+            ),
             Err(error) => {
                 tracing::error!(%error, "signing a report: it is not sent");
                 None
