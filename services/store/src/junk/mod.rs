@@ -6,6 +6,7 @@
 //! that it began with until it is made anew ([`Junk::relearn`]): so what is unlearned is always what was learned.
 
 mod message;
+mod remembered;
 #[cfg(test)]
 mod tests;
 
@@ -16,17 +17,18 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
 use mox_config::JunkFilter as Settings;
-use mox_junk::{Grams, Params, Score, Tokens};
+use mox_junk::{Counts, Grams, Params, Score, Token, Tokens};
 use mox_proto::record::v1 as record;
 use mox_types::{AccountId, ContentId, MessageId};
 use prost::Message as _;
 
 pub use message::tokens;
+use remembered::Remembered;
 
 use crate::account::ops::{Lesson, QueueLessons, Relearn, Train, decode_counts, decode_filter, filter_state};
 use crate::account::{AccountError, Accounts, FromSnapshot, JUDGEMENT};
 use crate::content::{ContentError, Contents};
-use crate::engine::{Db, EngineError, Limit, Order};
+use crate::engine::{Db, EngineError, Limit, Order, Value};
 use crate::keys;
 use crate::registry::Registry;
 
@@ -101,6 +103,7 @@ pub struct Junk {
     accounts: Accounts,
     contents: Contents,
     registry: Registry,
+    remembered: Arc<Remembered>,
     /// Held while an account learns: what was read for a commit is to be good for it.
     learning: Arc<tokio::sync::Mutex<()>>,
 }
@@ -114,6 +117,7 @@ impl Junk {
             accounts,
             contents,
             registry,
+            remembered: Arc::default(),
             learning: Arc::default(),
         }
     }
@@ -325,30 +329,9 @@ impl Junk {
         let Some(settings) = self.settings(account) else {
             return Ok(None);
         };
-        let state = keys::junk_filter(account);
-        let mut filter = decode_filter(self.db.get(state.clone()).await?.map(|v| v.data))?;
-        let (filter, tokens, values) = loop {
-            let Some(was) = filter else { return Ok(None) };
-            if was.version != mox_junk::VERSION || was.junk == 0 || was.notjunk == 0 {
-                return Ok(None);
-            }
-            let tokens = message.tokens(was.grams).await?;
-            let wanted = tokens.as_slice().iter();
-            let words = wanted.map(|t| keys::junk_word(account, was.generation, t));
-            // As of one moment, so that counts are of the totals.
-            let found = self
-                .db
-                .get_many([state.clone()].into_iter().chain(words).collect())
-                .await?;
-            let mut values = found.into_iter().map(|v| v.map(|v| v.data));
-            match decode_filter(values.next().flatten())? {
-                Some(now) if now.generation == was.generation => break (now, tokens, values),
-                // It was made anew meanwhile.
-                now => filter = now,
-            }
+        let Some((filter, words)) = self.look_up(account, message).await? else {
+            return Ok(None);
         };
-        let words = tokens.as_slice().iter().zip(values);
-        let known = words.filter_map(|(token, value)| Some((*token, decode_counts(&value?)?)));
         let params = Params {
             max_power: settings.params.max_power,
             top_words: settings.params.top_words as usize,
@@ -360,11 +343,61 @@ impl Junk {
             ham: filter.notjunk,
         };
         Ok(Some(Judgement {
-            score: mox_junk::score(&params, totals, known),
+            score: mox_junk::score(&params, totals, words),
             threshold: settings.threshold,
             learned: totals,
         }))
     }
+
+    /// An account's filter, if it has learned enough, and the words of a message that it knows, as of one moment.
+    async fn look_up(
+        &self,
+        account: AccountId,
+        message: &Looked,
+    ) -> Result<Option<(record::JunkFilter, Vec<(Token, Counts)>)>, AccountError> {
+        let state = keys::junk_filter(account);
+        let mut found = self.db.get(state.clone()).await?;
+        while let Some(was) = found.take() {
+            let Some(filter) = usable(&was)? else { break };
+            let tokens = message.tokens(filter.grams).await?;
+            let tokens = tokens.as_slice();
+            let mut counts = self.remembered.look_up(account, was.version, tokens);
+            let missing: Vec<usize> = (0..tokens.len()).filter(|n| counts[*n].is_none()).collect();
+            let mut now = filter;
+            if !missing.is_empty() {
+                let words = missing
+                    .iter()
+                    .map(|n| keys::junk_word(account, now.generation, &tokens[*n]));
+                let read = self.db.get_many([state.clone()].into_iter().chain(words).collect());
+                let mut read = read.await?.into_iter();
+                let Some(value) = read.next().flatten() else { break };
+                let Some(read_of) = usable(&value)? else { break };
+                // It learned meanwhile: what was remembered is of before, and it may have begun anew.
+                let differs = value.version != was.version && missing.len() < tokens.len();
+                if differs || (read_of.generation, read_of.grams) != (now.generation, now.grams) {
+                    found = Some(value);
+                    continue;
+                }
+                now = read_of;
+                for (n, word) in missing.iter().zip(read) {
+                    // It does not know those that are not there.
+                    counts[*n] = Some(word.and_then(|word| decode_counts(&word.data)).unwrap_or_default());
+                }
+                let read = missing.iter().filter_map(|n| Some((tokens[*n], counts[*n]?)));
+                self.remembered.keep(account, value.version, read);
+            }
+            let words = tokens.iter().zip(counts);
+            let known = words.filter_map(|(token, counts)| Some((*token, counts.filter(|c| !c.is_zero())?)));
+            return Ok(Some((now, known.collect())));
+        }
+        Ok(None)
+    }
+}
+
+/// The filter, if it knows enough to judge.
+fn usable(state: &Value) -> Result<Option<record::JunkFilter>, AccountError> {
+    let filter = decode_filter(Some(state.data.clone()))?;
+    Ok(filter.filter(|f| f.version == mox_junk::VERSION && f.junk > 0 && f.notjunk > 0))
 }
 
 /// Tokens of a message, made where they hold up nobody.

@@ -296,6 +296,25 @@ impl World {
         judgement.map(|judgement| judgement.score.probability)
     }
 
+    /// Judges with what is remembered, and reading all, while nothing is learned.
+    async fn check_remembered(&self, text: &str) {
+        let message = Bytes::from(format!("Subject: {text}\r\n\r\n{text} rare\r\n"));
+        let forgetful = Junk {
+            remembered: Arc::default(),
+            ..self.junk.clone()
+        };
+        loop {
+            let before = self.db.get(keys::junk_filter(self.account)).await.unwrap();
+            let judged = self.junk.judge(self.account, &Looked::new(&message)).await.unwrap();
+            let expected = forgetful.judge(self.account, &Looked::new(&message)).await.unwrap();
+            let after = self.db.get(keys::junk_filter(self.account)).await.unwrap();
+            if before == after {
+                assert_eq!(judged, expected);
+                return;
+            }
+        }
+    }
+
     async fn learn(&self) {
         self.junk.learn(self.account, &|_| {}).await.unwrap();
     }
@@ -320,6 +339,9 @@ async fn random_life(seed: u64, automatic: bool) {
             }
             _ => {}
         }
+        let first = random.random_range(0..30);
+        let text = format!("word{first}x word{}x", random.random_range(0..30));
+        world.check_remembered(&text).await;
     }
     world = world.reopen().await;
     world.learn().await;
