@@ -41,6 +41,7 @@ const SPAN: u64 = 60 * 24 * 3600;
 struct Bench {
     delivery: DeliveryServiceClient<Channel>,
     db: Db,
+    engine: Arc<RocksEngine>,
     account: AccountId,
     /// Messages in the history.
     filled: u64,
@@ -131,7 +132,8 @@ fn askers() -> [(Peer, &'static str); 4] {
 
 impl Bench {
     async fn new(dir: tempfile::TempDir) -> anyhow::Result<Self> {
-        let db: Db = Arc::new(RocksEngine::open(&Options::new(dir.path()))?);
+        let engine = Arc::new(RocksEngine::open(&Options::new(dir.path()))?);
+        let db: Db = engine.clone();
         let World {
             registry,
             accounts,
@@ -142,6 +144,7 @@ impl Bench {
         Ok(Self {
             delivery: DeliveryServiceClient::new(Channel::in_process(routes, Identity::new("smtp-in"))),
             db,
+            engine,
             account,
             filled: 0,
             _dir: dir,
@@ -172,6 +175,22 @@ impl Bench {
             self.filled = count.min(self.filled + BATCH);
         }
         Ok(())
+    }
+
+    /// Waits until what was filled in is in order: years of mail would not come at once.
+    async fn settle(&self) {
+        let busy = [
+            "rocksdb.num-running-compactions",
+            "rocksdb.compaction-pending",
+            "rocksdb.num-running-flushes",
+            "rocksdb.mem-table-flush-pending",
+        ];
+        let mut idle = 0;
+        while idle < 5 {
+            let works = busy.iter().any(|name| self.engine.property(name) > 0);
+            idle = if works { 0 } else { idle + 1 };
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     }
 
     /// How long a decision takes, at the median.
@@ -218,6 +237,7 @@ async fn main() -> anyhow::Result<()> {
     for count in [0, count / 100, count] {
         let start = Instant::now();
         bench.fill(count).await?;
+        bench.settle().await;
         println!("{count} judged messages (in {:.1?})", start.elapsed());
         for (from, reason) in askers() {
             println!("  {:<14} {:>8.1?}", from.what, bench.decide(&from, reason).await?);
